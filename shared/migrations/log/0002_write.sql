@@ -1,0 +1,144 @@
+-- The one write: guard rows in sorted order, scopes, read models, the service's own rows, the
+-- command's key or the watermarks, and the facts last, so that no position is drawn early.
+-- depends: 0001_log
+
+-- A service that keeps further tables replaces this; rows is a JSON array of its own making.
+CREATE FUNCTION own_rows(rows jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$;
+
+CREATE FUNCTION change_guard(p_key text, p_delta bigint, p_expect bigint, p_minimum bigint, p_maximum bigint)
+RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE held_value bigint;
+BEGIN
+    INSERT INTO guards (key, value) VALUES (p_key, 0) ON CONFLICT (key) DO NOTHING;
+    SELECT value INTO held_value FROM guards WHERE key = p_key FOR UPDATE;
+    IF (p_expect IS NOT NULL AND held_value <> p_expect)
+       OR (p_minimum IS NOT NULL AND held_value + p_delta < p_minimum)
+       OR (p_maximum IS NOT NULL AND held_value + p_delta > p_maximum) THEN
+        RAISE EXCEPTION 'guard % moved', p_key USING ERRCODE = 'BF003';
+    END IF;
+    IF p_delta <> 0 THEN
+        UPDATE guards SET value = value + p_delta WHERE key = p_key;
+    END IF;
+END $$;
+
+-- p is one JSON object with everything but the facts; the facts come as arrays, their bytes untouched.
+CREATE FUNCTION write_facts(
+    p jsonb,
+    p_streams text[], p_versions integer[], p_ids text[], p_types text[], p_subjects text[],
+    p_envelopes text[], p_datas text[], p_hashes text[], p_traceparents text[]
+) RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    item record;
+    changed integer;
+    last_position bigint;
+BEGIN
+    IF p ? 'guards' THEN
+        FOR item IN
+            SELECT * FROM jsonb_to_recordset(p->'guards')
+                AS g(key text, delta bigint, expect bigint, minimum bigint, maximum bigint) ORDER BY key COLLATE "C"
+        LOOP
+            PERFORM change_guard(item.key, item.delta, item.expect, item.minimum, item.maximum);
+        END LOOP;
+    END IF;
+    IF p ? 'watermarks' THEN
+        FOR item IN
+            SELECT * FROM jsonb_to_recordset(p->'watermarks') AS w(stream text, was integer, version integer)
+            ORDER BY stream COLLATE "C"
+        LOOP
+            IF item.was = 0 THEN
+                INSERT INTO watermarks (stream, version) VALUES (item.stream, item.version);
+            ELSE
+                UPDATE watermarks SET version = item.version WHERE stream = item.stream AND version = item.was;
+                GET DIAGNOSTICS changed = ROW_COUNT;
+                IF changed = 0 THEN
+                    RAISE EXCEPTION 'watermark of % moved', item.stream USING ERRCODE = 'BF004';
+                END IF;
+            END IF;
+        END LOOP;
+    END IF;
+    IF p ? 'scopes' THEN
+        UPDATE case_scope c SET to_day = s.from_day
+            FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb)
+            WHERE c.subject = s.subject AND c.to_day IS NULL
+              AND NOT s.organisations ? c.organisation;
+        INSERT INTO case_scope (subject, organisation, holder, from_day)
+            SELECT s.subject, o.organisation, o.ord = 1, s.from_day
+            FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb),
+                 jsonb_array_elements_text(s.organisations) WITH ORDINALITY AS o(organisation, ord)
+            WHERE NOT EXISTS (SELECT 1 FROM case_scope c WHERE c.subject = s.subject
+                              AND c.organisation = o.organisation AND c.to_day IS NULL)
+            ORDER BY 1, 2
+            ON CONFLICT (subject, organisation, from_day) DO UPDATE SET to_day = NULL, holder = excluded.holder;
+    END IF;
+    IF p ? 'view_streams' THEN
+        DELETE FROM views v USING jsonb_array_elements_text(p->'view_streams') AS s(stream)
+            WHERE v.stream = s.stream
+              AND NOT EXISTS (SELECT 1 FROM jsonb_to_recordset(p->'views') AS n(model text, key text)
+                              WHERE n.model = v.model AND n.key = v.key);
+        INSERT INTO views (model, key, stream, subject, organisation, role, status, due_on, document)
+            SELECT model, key, stream, subject, organisation, role, status, due_on, document
+            FROM jsonb_to_recordset(p->'views') AS n(model text, key text, stream text, subject text,
+                 organisation text, role text, status text, due_on date, document text)
+            ORDER BY stream COLLATE "C", model COLLATE "C", key COLLATE "C"
+            ON CONFLICT (model, key) DO UPDATE SET organisation = excluded.organisation, role = excluded.role,
+                status = excluded.status, due_on = excluded.due_on, document = excluded.document;
+    END IF;
+    IF p ? 'reference' THEN
+        INSERT INTO reference (kind, key, document)
+            SELECT kind, key, document FROM jsonb_to_recordset(p->'reference')
+                WITH ORDINALITY AS r(kind text, key text, document text, ord bigint) ORDER BY ord
+            ON CONFLICT (key) DO NOTHING;  -- a reference row is one fact's copy: the same key is the same row
+    END IF;
+    IF p ? 'own' THEN
+        PERFORM own_rows(p->'own');
+    END IF;
+    IF p ? 'command' THEN
+        INSERT INTO commands (key, body_mac, stream, first_version, last_version, fact_ids)
+            SELECT key, body_mac, stream, first_version, last_version, fact_ids
+            FROM jsonb_to_record(p->'command') AS c(key text, body_mac text, stream text,
+                 first_version integer, last_version integer, fact_ids text);
+    END IF;
+    IF p ? 'unheld' THEN
+        DELETE FROM held WHERE held_id IN (SELECT h::bigint FROM jsonb_array_elements_text(p->'unheld') AS u(h));
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF changed <> jsonb_array_length(p->'unheld') THEN
+            RAISE EXCEPTION 'a held record was taken by another' USING ERRCODE = 'BF004';
+        END IF;
+    END IF;
+    IF p ? 'held' THEN
+        INSERT INTO held (key, topic, partition, record_offset, generation, headers, value, reason, waits_for)
+            SELECT key, topic, partition, record_offset, generation, decode(headers, 'base64'),
+                   decode(value, 'base64'), reason, waits_for
+            FROM jsonb_to_recordset(p->'held') WITH ORDINALITY AS h(key text, topic text, partition integer,
+                 record_offset bigint, generation text, headers text, value text, reason text, waits_for text,
+                 ord bigint)
+            ORDER BY ord
+            ON CONFLICT (topic, partition, record_offset, generation) DO NOTHING;  -- delivered twice, held once
+    END IF;
+    IF p ? 'offsets' THEN
+        INSERT INTO offsets (topic, partition, generation, next_offset)
+            SELECT topic, partition, generation, next_offset
+            FROM jsonb_to_recordset(p->'offsets') AS o(topic text, partition integer, generation text, next_offset bigint)
+            ORDER BY topic COLLATE "C", partition
+            ON CONFLICT (topic, partition) DO UPDATE
+                SET next_offset = CASE WHEN offsets.generation = excluded.generation
+                                       THEN greatest(offsets.next_offset, excluded.next_offset)
+                                       ELSE excluded.next_offset END,
+                    generation = excluded.generation;
+    END IF;
+    IF cardinality(p_streams) = 0 THEN
+        RETURN 0;
+    END IF;
+    PERFORM 1 FROM unnest(p_streams, p_versions) AS n(stream, version)
+        WHERE n.version > 1
+          AND NOT EXISTS (SELECT 1 FROM unnest(p_streams, p_versions) AS e(stream, version)
+                          WHERE e.stream = n.stream AND e.version = n.version - 1)
+          AND NOT EXISTS (SELECT 1 FROM facts f WHERE f.stream = n.stream AND f.version = n.version - 1);
+    IF FOUND THEN
+        RAISE EXCEPTION 'a version before it is absent' USING ERRCODE = 'BF002';
+    END IF;
+    INSERT INTO facts (stream, version, fact_id, type, subject, envelope, data, hash, traceparent)
+        SELECT * FROM unnest(p_streams, p_versions, p_ids, p_types, p_subjects,
+                             p_envelopes, p_datas, p_hashes, p_traceparents);
+    RETURN lastval();
+END $$;
