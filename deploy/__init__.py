@@ -1,0 +1,1 @@
+"""Where Bangfu runs: servers for this machine, containers, and what production needs."""

@@ -1,0 +1,53 @@
+"""The real servers, once for a whole run of tests, and fresh databases for each test.
+
+Topics are kept apart by each test's own prefix, not here.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.infrastructure import (
+    Infrastructure,
+    create_database,
+    drop_database,
+    start_infrastructure,
+)
+
+TEST_FOLDER = Path(__file__).resolve().parents[1] / ".bangfu" / "test"
+
+
+@dataclass(frozen=True)
+class FreshDatabases:
+    """Two empty databases of one test, as superuser URLs."""
+
+    postgres_url: str
+    keys_url: str
+
+
+@pytest.fixture(scope="session")
+def infrastructure(request: pytest.FixtureRequest) -> Iterator[Infrastructure]:
+    """PostgreSQL and Kafka for the whole session; their logs stay if a test failed."""
+    folder = TEST_FOLDER / str(os.getpid())
+    with start_infrastructure(folder) as servers:
+        yield servers
+    if not request.session.testsfailed:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def fresh_databases(infrastructure: Infrastructure) -> Iterator[FreshDatabases]:
+    """An application database and a keys database that nobody has used."""
+    suffix = secrets.token_hex(6)
+    application, keys = f"test_{suffix}", f"test_{suffix}_keys"
+    yield FreshDatabases(
+        postgres_url=create_database(infrastructure.postgres_url, application),
+        keys_url=create_database(infrastructure.keys_url, keys),
+    )
+    drop_database(infrastructure.postgres_url, application)
+    drop_database(infrastructure.keys_url, keys)
