@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
+from typing import Any
 
 from deploy.native.process import CHECKOUT, free_ports
 
@@ -70,8 +71,8 @@ def start() -> Iterator[tuple[str, str]]:
         .with_command("postgres -c max_connections=400 -c shared_buffers=256MB -c timezone=UTC")
     )
     kafka = DockerContainer(KAFKA_IMAGE)
-    postgres.ports["5432/tcp"] = ("127.0.0.1", postgres_port)
-    kafka.ports["9092/tcp"] = ("127.0.0.1", kafka_port)
+    _publish(postgres.ports, 5432, postgres_port)
+    _publish(kafka.ports, 9092, kafka_port)
     advertised = f"PLAINTEXT://127.0.0.1:{kafka_port},LOCAL://localhost:9094"
     for name, value in {**KAFKA_SETTINGS, "KAFKA_ADVERTISED_LISTENERS": advertised}.items():
         kafka = kafka.with_env(name, value)
@@ -104,6 +105,11 @@ def compose_is_up() -> bool:
 def compose_down() -> None:
     """Stop the containers of this checkout; their data stays in volumes."""
     _compose("down")
+
+
+def _publish(ports: dict[str, Any], inside: int, outside: int) -> None:
+    """On loopback only: testcontainers' own method knows no address, its engine does."""
+    ports[f"{inside}/tcp"] = ("127.0.0.1", outside)
 
 
 def _admin_url(port: int) -> str:

@@ -140,12 +140,12 @@ class Kafka:
         return False
 
 
-def find_java() -> str:
-    """The program `java`; ./run setup has seen that it is new enough."""
-    found = shutil.which("java")
-    if found is None:
-        raise ServerError("Java 17 or later is missing: install it, or run ./run setup")
-    return found
+def find_java() -> Path:
+    """The program `java` that ./run setup has found to be new enough."""
+    link = CHECKOUT / ".bangfu" / "java"
+    if not link.exists():
+        raise ServerError("Java 17 or later is missing: run ./run setup")
+    return link.resolve()
 
 
 def jar_folder() -> Path:
