@@ -1,0 +1,60 @@
+"""Where `bangfu` starts: the list of commands, each imported only when it is asked for.
+
+A line of `COMMANDS` names a function (it becomes the command) or a `typer.Typer` (a group of
+commands). Nothing else is wired here.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Final
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+COMMANDS: Final = {
+    "decide": "cli.decide:decide",
+}
+
+
+class LazyCommands(TyperGroup):
+    """A group whose commands are imported on first use, so that one starts without the others."""
+
+    def list_commands(self, ctx: "Context") -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":  # noqa: ARG002
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            command = get_command(found)
+            command.name = cmd_name
+            return command
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(cmd_name)(found)
+        return get_command(single)
+
+
+# Plain text instead of boxes: an error is a line that can be searched for, and nothing loads rich.
+app = typer.Typer(
+    name="bangfu",
+    cls=LazyCommands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def bangfu() -> None:
+    """困难职工帮扶：裁定、核验与运维 decide, verify and operate hardship assistance."""
+
+
+if __name__ == "__main__":
+    app(prog_name="bangfu")
