@@ -89,6 +89,9 @@ class Kafka:
             "advertised.listeners": f"PLAINTEXT://{broker}",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self._folder / "log"),
+            # A killed broker may come back as soon as its old session is over.
+            "broker.session.timeout.ms": "4000",
+            "broker.heartbeat.interval.ms": "500",
             "auto.create.topics.enable": "false",
             "default.replication.factor": "1",
             "offsets.topic.num.partitions": "4",

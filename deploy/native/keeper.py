@@ -82,7 +82,7 @@ class Keeper:
 
     def _write_state(self, addresses: dict[str, str]) -> None:
         processes = {"keeper": os.getpid()}
-        processes |= {s.name: s.process.pid for s in self._servers if s.process is not None}
+        processes |= {s.name: s.process.pid for s in self._servers if s.process and _runs(s)}
         identities = {name: vars(Identity.of(pid)) for name, pid in processes.items()}
         draft = self._folder / "servers.json.draft"
         draft.touch(mode=0o600)
@@ -92,19 +92,20 @@ class Keeper:
     def _watch(self) -> None:
         addresses = {"postgres": self._postgres.admin_url, "kafka": self._kafka.bootstrap}
         while not self._must_stop(wait_seconds=0.2):
-            for server in self._servers:
-                if server.process is None or server.process.poll() is None:
-                    continue
-                self._crashes += 1
-                if self._crashes > CRASHES_FORGIVEN:
-                    raise ServerError(f"{server.name} crashes again and again")
-                print(
-                    f"{server.name} ended with {server.process.returncode}: starting it again",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                self._advance({server.name: server.starting()})
-                self._write_state(addresses)
+            crashed = [server for server in self._servers if not _runs(server)]
+            if not crashed:
+                continue
+            names = " and ".join(server.name for server in crashed)
+            self._crashes += 1
+            if self._crashes > CRASHES_FORGIVEN:
+                raise ServerError(f"{names} crashed again and again")
+            print(f"{names} ended unasked: starting again", file=sys.stderr, flush=True)
+            self._advance({server.name: server.starting() for server in crashed})
+            self._write_state(addresses)
+
+
+def _runs(server: Server) -> bool:
+    return server.process is not None and server.process.poll() is None
 
 
 def hold_folder(folder: Path) -> int:

@@ -107,11 +107,9 @@ class Postgres:
             return
         self._binaries = find_binaries()
         if not self._is_executable_for_user(self._binaries):
-            copy = Path(tempfile.mkdtemp(prefix="bangfu-postgres-"))
-            self._copied_binaries = copy
-            copy.chmod(0o755)
-            shutil.copytree(self._binaries.parent, copy / "install", symlinks=True)
-            self._binaries = copy / "install" / "bin"
+            self._copied_binaries = Path(tempfile.mkdtemp(prefix="bangfu-postgres-"))
+            self._copied_binaries.chmod(0o755)
+            self._binaries = copy_binaries(self._binaries, self._copied_binaries)
 
     def _is_executable_for_user(self, binaries: Path) -> bool:
         if self._user is None:
@@ -210,7 +208,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
 
 def find_binaries() -> Path:
     """The folder of PostgreSQL's programs: the newest of the system, else the wheel's."""
-    found = [(version, path) for path in _candidates() if (version := _version(path))]
+    found = [(version, path) for path in candidates() if (version := _version(path))]
     suitable = [entry for entry in found if entry[0] >= OLDEST_VERSION]
     if not suitable:
         raise ServerError(
@@ -221,7 +219,22 @@ def find_binaries() -> Path:
     return max(system or suitable)[1]
 
 
-def _candidates() -> Sequence[Path]:
+def copy_binaries(binaries: Path, target: Path) -> Path:
+    """Copy an installation to where others may look; answers the copy's own `bin`.
+
+    A wheel keeps foreign libraries in a folder beside the package, and finds them from there.
+    """
+    package = binaries.parent.parent
+    installation = target / package.name / binaries.parent.name
+    shutil.copytree(binaries.parent, installation, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name, symlinks=True)
+    return installation / binaries.name
+
+
+def candidates() -> Sequence[Path]:
+    """Folders that may hold PostgreSQL's programs, of any version."""
     patterns = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "opt/homebrew/opt/postgresql@*/bin")
     folders = [folder for pattern in patterns for folder in Path("/").glob(pattern)]
     if (on_path := shutil.which("postgres")) is not None:
