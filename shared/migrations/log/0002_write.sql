@@ -105,6 +105,11 @@ BEGIN
             RAISE EXCEPTION 'a held record was taken by another' USING ERRCODE = 'BF004';
         END IF;
     END IF;
+    IF p ? 'reheld' THEN
+        UPDATE held h SET reason = r.reason, waits_for = r.waits_for, released = false
+            FROM jsonb_to_recordset(p->'reheld') AS r(held_id bigint, reason text, waits_for text)
+            WHERE h.held_id = r.held_id;
+    END IF;
     IF p ? 'held' THEN
         INSERT INTO held (key, topic, partition, record_offset, generation, headers, value, reason, waits_for)
             SELECT key, topic, partition, record_offset, generation, decode(headers, 'base64'),

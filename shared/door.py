@@ -1,0 +1,339 @@
+"""The door: HTTP requests in, commands to the desk, answers or problems out.
+
+What every room's ``api.py`` needs and none should write again: who is calling and in which
+office, the idempotency key, the answer to a command, work lists and single views under row-level
+security. It knows no rule.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Annotated, Any, Final
+
+import orjson
+import structlog
+from fastapi import APIRouter, Depends, Header, Query, Request
+from pydantic import BaseModel
+
+from shared.desk import Contended, Desk, Done, Key, KeyReused
+from shared.directory import Office
+from shared.fact import Actor, canonical
+from shared.identity import TokenVerifier
+from shared.keys import KeyStore
+from shared.problems import CORRELATION_SCOPE_KEY, Problem
+from shared.room import UNKNOWN, Command, Refusal, Tell
+from shared.sealed import Category, is_sealed, seal
+from shared.telemetry import COMMAND_SECONDS, child_traceparent
+from shared.workspace import Cause
+
+log = structlog.get_logger()
+
+LARGEST_PAGE: Final = 1000
+
+
+class StatedFact(BaseModel):
+    """One fact that a command led to; ``ids`` are its own identifiers, never personal."""
+
+    id: str
+    type: str
+    version: int
+    ids: dict[str, str]
+
+
+class CommandAnswer(BaseModel):
+    """What a command led to, first or repeated; no facts if nothing needed to happen."""
+
+    stream: str
+    subject: str
+    version: int
+    facts: list[StatedFact]
+
+
+class WorkItem(BaseModel):
+    """Something that somebody in an office has to do."""
+
+    task: str
+    subject: str
+    stream: str
+    organisation: str
+    role: str
+    due_on: str | None
+    details: dict[str, Any]
+
+
+class WorkList(BaseModel):
+    items: list[WorkItem]
+    # Pass as ``after`` for the next page; null on the last.
+    next_after: str | None
+
+
+@dataclass(frozen=True)
+class Request_:
+    """What a request says besides its body: correlation, trace and the command's key."""
+
+    correlation_id: str
+    traceparent: str
+    idempotency_key: str
+    body_mac: str
+
+
+@dataclass
+class Caller:
+    """A person who acts in one of their offices, with the request they sent."""
+
+    actor: Actor
+    organisations: Sequence[str]
+    offices: Sequence[Office]
+    sent: Request_
+    client: bool = False
+    denied: bool = field(default=False)
+
+
+class Door:
+    """Shared by all routes of one service."""
+
+    def __init__(
+        self, desk: Desk, verifier: TokenVerifier, keys: KeyStore, installation_subject: str | None
+    ) -> None:
+        self.desk = desk
+        self.keys = keys
+        self._verifier = verifier
+        self._installation_subject = installation_subject
+        self.in_flight = 0
+
+    async def reader(
+        self,
+        request: Request,
+        authorization: Annotated[str | None, Header()] = None,
+        acting_office: Annotated[str | None, Header(description="organisation/role")] = None,
+    ) -> Caller:
+        """Dependency for a look: any person with an office, or a known client."""
+        return await self._caller(request, authorization, acting_office, "")
+
+    async def caller(
+        self,
+        request: Request,
+        idempotency_key: Annotated[str, Header(min_length=8, max_length=200)],
+        authorization: Annotated[str | None, Header()] = None,
+        acting_office: Annotated[str | None, Header(description="organisation/role")] = None,
+    ) -> Caller:
+        """Dependency for a command: the same, with its idempotency key."""
+        return await self._caller(request, authorization, acting_office, idempotency_key)
+
+    async def public(
+        self,
+        request: Request,
+        idempotency_key: Annotated[str, Header(min_length=8, max_length=200)],
+    ) -> Caller:
+        """Dependency for what anybody may do without a name, such as object to a notice."""
+        return Caller(Actor("public", "public"), (), (), await self._sent(request, idempotency_key))
+
+    async def _caller(
+        self, request: Request, authorization: str | None, acting_office: str | None, key: str
+    ) -> Caller:
+        claims = await self._verifier.from_header(authorization)
+        await self.desk.reference.keep_fresh()
+        today = self.desk.clock.today()
+        directory = self.desk.reference.directory
+        offices = directory.offices_of(claims.subject, today)
+        sent = await self._sent(request, key)
+        if claims.client:
+            return Caller(Actor(claims.subject, "client"), (), (), sent, client=True)
+        if claims.subject == self._installation_subject:
+            return Caller(Actor(claims.subject, "installation"), (), (), sent)
+        office = _acting(offices, acting_office)
+        if office is None:
+            await self.desk.store.deny(claims.subject, request.method, request.url.path)
+            raise _no_office(several=bool(offices))
+        organisations = directory.organisations_of(claims.subject, today)
+        actor = Actor(claims.subject, office.role, office.organisation)
+        return Caller(actor, organisations, offices, sent)
+
+    async def _sent(self, request: Request, key: str) -> Request_:
+        raw = await request.body()
+        try:
+            body = canonical(orjson.loads(raw)).decode() if raw else ""
+        except (orjson.JSONDecodeError, TypeError):
+            body = ""  # the body's own check refuses it, with the reason
+        correlation = request.scope.get(CORRELATION_SCOPE_KEY) or str(uuid.uuid4())
+        return Request_(
+            correlation,
+            child_traceparent(request.headers.get("traceparent")),
+            key,
+            self.keys.mac("command", f"{request.method} {request.url.path}\n{body}"),
+        )
+
+    async def tell(
+        self, caller: Caller, kind: str, identity: str, command: Command, *, system: bool = False
+    ) -> CommandAnswer:
+        """Have a command decided and stored; its refusal becomes a problem.
+
+        ``system`` is for those whom no office binds (a client, the public, the installation):
+        the route has checked them by other means, and the write goes by the service's own right.
+        """
+        tell = Tell(kind, identity, command)
+        key = Key(f"{caller.actor.person}:{caller.sent.idempotency_key}", caller.sent.body_mac)
+        cause = Cause(correlation_id=caller.sent.correlation_id, traceparent=caller.sent.traceparent)
+        began = perf_counter()
+        self.in_flight += 1
+        try:
+            done = await self.desk.handle(
+                tell, caller.actor, None if system else caller.organisations, key, cause
+            )
+        except KeyReused:
+            raise problem_of(
+                Refusal(
+                    "idempotency-key-reused",
+                    "同一幂等键对应的内容不同",
+                    "the idempotency key was used with another body",
+                    field="Idempotency-Key",
+                )
+            ) from None
+        except Contended:
+            raise problem_of(
+                Refusal("contended", "请稍后用同一键重试", "retry with the same key", status=503)
+            ) from None
+        finally:
+            self.in_flight -= 1
+            COMMAND_SECONDS.labels(self.desk.room.name, type(command).__name__).observe(
+                perf_counter() - began
+            )
+        if isinstance(done, Refusal):
+            raise problem_of(done)
+        return _answer(done)
+
+    async def seal(
+        self, person_id: str, category: Category, value: str, fact_id: str, field: str
+    ) -> str:
+        """Seal one personal value where it enters."""
+        return (await self.seal_all([(person_id, category, value, field)], fact_id))[0]
+
+    async def seal_all(
+        self, values: Sequence[tuple[str, Category, str, str]], fact_id: str
+    ) -> list[str]:
+        """Seal (person, category, value, field) under the fact that first states them."""
+        keys = await self.keys.ensure({(person, category) for person, category, _, _ in values})
+        return [seal(v, keys[person, category], fact_id, f) for person, category, v, f in values]
+
+    async def work(self, caller: Caller, after: str, limit: int) -> WorkList:
+        """What the caller's offices have to do, oldest key first."""
+        rows = await self.desk.store.query_views(
+            caller.organisations,
+            "model = 'work' AND organisation = ANY ($1) AND role = ANY ($2) AND key > $3 "
+            "ORDER BY key LIMIT $4",
+            list(caller.organisations),
+            sorted({office.role for office in caller.offices}),
+            after,
+            limit + 1,
+        )
+        items = [
+            WorkItem(
+                task=row["status"],
+                subject=row["subject"],
+                stream=row["stream"],
+                organisation=row["organisation"],
+                role=row["role"],
+                due_on=row["due_on"].isoformat() if row["due_on"] else None,
+                details=row["document"],
+            )
+            for row in rows[:limit]
+        ]
+        return WorkList(items=items, next_after=rows[limit - 1]["key"] if len(rows) > limit else None)
+
+    async def view(self, caller: Caller, model: str, key: str) -> Mapping[str, Any]:
+        """One document of a read model; unknown and unseen are the same problem."""
+        rows = await self.desk.store.query_views(
+            caller.organisations, "model = $1 AND key = $2", model, key
+        )
+        if not rows:
+            await self.desk.store.deny(caller.actor.person, f"view {model}", key)
+            raise problem_of(UNKNOWN)
+        document: Mapping[str, Any] = rows[0]["document"]
+        return document
+
+    async def views(
+        self, caller: Caller, model: str, *, status: str = "", after: str = "", limit: int = 200
+    ) -> list[dict[str, Any]]:
+        """Documents of a read model that the caller may see, by key."""
+        rows = await self.desk.store.query_views(
+            caller.organisations,
+            "model = $1 AND ($2 = '' OR status = $2) AND key > $3 ORDER BY key LIMIT $4",
+            model,
+            status,
+            after,
+            min(limit, LARGEST_PAGE),
+        )
+        return [{"key": row["key"], "status": row["status"], **row["document"]} for row in rows]
+
+    def work_routes(self) -> APIRouter:
+        """The work list, the same at every service."""
+        router = APIRouter(tags=["待办 work"])
+
+        @router.get("/work", summary="本岗位待办 What this office has to do")
+        async def work(
+            caller: Annotated[Caller, Depends(self.reader)],
+            after: Annotated[str, Query(max_length=300)] = "",
+            limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 200,
+        ) -> WorkList:
+            return await self.work(caller, after, limit)
+
+        return router
+
+
+def _acting(offices: Sequence[Office], named: str | None) -> Office | None:
+    """The office acted in: the one named, or the only one."""
+    if named is None:
+        return offices[0] if len(offices) == 1 else None
+    return next((o for o in offices if f"{o.organisation}/{o.role}" == named), None)
+
+
+def _no_office(*, several: bool) -> Problem:
+    if several:
+        return problem_of(
+            Refusal(
+                "office-not-named",
+                "任多个职务，请在 Acting-Office 中写明以哪一个办理",
+                "you hold several offices: name the one you act in",
+                field="Acting-Office",
+                status=400,
+            )
+        )
+    return problem_of(
+        Refusal("no-office", "当日未任职", "you hold no such office today", status=403)
+    )
+
+
+def problem_of(refusal: Refusal) -> Problem:
+    """A refusal as the problem that goes out."""
+    return Problem(
+        refusal.code.replace("_", "-"),
+        status=refusal.status,
+        title_zh=refusal.zh,
+        title_en=refusal.en,
+        rule=refusal.rule or None,
+        field=refusal.field or None,
+    )
+
+
+def _answer(done: Done) -> CommandAnswer:
+    return CommandAnswer(
+        stream=done.stream,
+        subject=done.subject,
+        version=done.facts[-1].version if done.facts else 0,
+        facts=[
+            StatedFact(id=f.fact_id, type=f.type, version=f.version, ids=_ids(f.raw))
+            for f in done.facts
+        ],
+    )
+
+
+def _ids(raw: bytes) -> dict[str, str]:
+    data: dict[str, Any] = orjson.loads(raw)
+    return {
+        name: value
+        for name, value in data.items()
+        if name.endswith("_id") and isinstance(value, str) and not is_sealed(value)
+    }

@@ -1,0 +1,314 @@
+"""The event store of one service: load streams, and write once.
+
+One write carries guard rows, scopes, read models, the service's own rows, the command's key or
+the watermarks, and the facts, in one round trip (``write_facts``). Two doors lead to it: the
+worker's (relay, hearing, timers) and the office's, which the database itself holds to the
+organisations of the person. This module decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import asyncpg
+import orjson
+
+from shared.fact import Recorded, canonical
+from shared.room import Condition, ReferenceRow, View
+
+
+class Conflict(Exception):
+    """The state that was decided on has moved; decide again on a fresh load."""
+
+
+class CommandRepeated(Exception):
+    """The key of this command is stored already; its first result is the answer."""
+
+
+class OutOfScope(Exception):
+    """The subject belongs to no organisation of the person, nor to one below them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCommand:
+    body_mac: str
+    stream: str
+    first_version: int
+    last_version: int
+
+
+@dataclass
+class Write:
+    """All that one transaction stores; filled by whoever decides, in any order."""
+
+    facts: list[Recorded] = field(default_factory=list)
+    guard_deltas: dict[str, int] = field(default_factory=dict)
+    conditions: list[Condition] = field(default_factory=list)
+    view_streams: dict[str, tuple[str, Sequence[View]]] = field(default_factory=dict)
+    scopes: list[dict[str, Any]] = field(default_factory=list)
+    reference: list[ReferenceRow] = field(default_factory=list)
+    own: list[dict[str, Any]] = field(default_factory=list)
+    command: dict[str, Any] | None = None
+    watermarks: list[dict[str, Any]] = field(default_factory=list)
+    offsets: list[dict[str, Any]] = field(default_factory=list)
+    held: list[dict[str, Any]] = field(default_factory=list)
+    unheld: list[int] = field(default_factory=list)
+    reheld: list[dict[str, Any]] = field(default_factory=list)
+
+    def is_empty(self) -> bool:
+        return not (
+            self.facts
+            or self.reference
+            or self.watermarks
+            or self.offsets
+            or self.held
+            or self.unheld
+            or self.reheld
+            or self.scopes
+        )
+
+    def rest(self) -> str:
+        """Everything but the facts, as the JSON object that ``write_facts`` takes."""
+        parts: dict[str, Any] = {}
+        guards = self._guards()
+        if guards:
+            parts["guards"] = guards
+        if self.view_streams:
+            parts["view_streams"] = sorted(self.view_streams)
+            parts["views"] = [
+                _view_row(stream, subject, view)
+                for stream, (subject, views) in sorted(self.view_streams.items())
+                for view in views
+            ]
+        if self.reference:
+            parts["reference"] = [
+                {"kind": r.kind, "key": r.key, "document": canonical(r.document).decode()}
+                for r in self.reference
+            ]
+        for name in ("scopes", "own", "command", "offsets", "held", "unheld", "reheld"):
+            if getattr(self, name):
+                parts[name] = getattr(self, name)
+        if self.watermarks:
+            parts["watermarks"] = self.watermarks
+        return canonical(parts).decode()
+
+    def _guards(self) -> list[dict[str, Any]]:
+        """One entry a key: the summed delta and the strictest of the conditions."""
+        entries: dict[str, dict[str, Any]] = {
+            key: {"key": key, "delta": delta} for key, delta in self.guard_deltas.items()
+        }
+        for condition in self.conditions:
+            entry = entries.setdefault(condition.key, {"key": condition.key, "delta": 0})
+            if condition.expect is not None:
+                # The first expectation is of the row as it was read; later ones build on it.
+                entry.setdefault("expect", condition.expect)
+            if condition.minimum is not None:
+                entry["minimum"] = max(condition.minimum, entry.get("minimum", condition.minimum))
+            if condition.maximum is not None:
+                entry["maximum"] = min(condition.maximum, entry.get("maximum", condition.maximum))
+        return list(entries.values())
+
+    def arguments(self) -> tuple[Any, ...]:
+        f = self.facts
+        return (
+            self.rest(),
+            [r.stream for r in f],
+            [r.version for r in f],
+            [r.fact_id for r in f],
+            [r.type for r in f],
+            [r.subject for r in f],
+            [canonical(r.attributes).decode() for r in f],
+            [r.raw.decode() for r in f],
+            [r.hash for r in f],
+            [r.traceparent for r in f],
+        )
+
+
+def _view_row(stream: str, subject: str, view: View) -> dict[str, Any]:
+    return {
+        "model": view.model,
+        "key": view.key,
+        "stream": stream,
+        "subject": subject,
+        "organisation": view.organisation,
+        "role": view.role,
+        "status": view.status,
+        "due_on": view.due_on,
+        "document": canonical(view.document).decode(),
+    }
+
+
+def recorded_from_row(row: asyncpg.Record) -> Recorded:
+    return Recorded(
+        orjson.loads(row["envelope"]), row["hash"], row["data"].encode(), row["traceparent"]
+    )
+
+
+_FACT_COLUMNS = "envelope, data, hash, traceparent"
+_TEN = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
+
+
+def _translate(error: asyncpg.PostgresError) -> Exception:
+    """The store's own errors, from what the database says; anything else stays as it is."""
+    if isinstance(error, asyncpg.UniqueViolationError) and (
+        error.constraint_name == "commands_pkey"
+    ):
+        return CommandRepeated()
+    if isinstance(
+        error,
+        asyncpg.UniqueViolationError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError,
+    ) or error.sqlstate in ("BF002", "BF003", "BF004"):
+        return Conflict(str(error.sqlstate))
+    if error.sqlstate == "BF005":
+        return OutOfScope()
+    return error
+
+
+class EventStore:
+    """Reads and writes of one service's schema, through the worker's and the office's pool."""
+
+    def __init__(self, schema: str, worker: asyncpg.Pool, office: asyncpg.Pool) -> None:
+        self.schema = schema
+        self.worker = worker
+        self.office = office
+        s = schema
+        columns = ", ".join(f"f.{c.strip()}" for c in _FACT_COLUMNS.split(","))
+        self._load_many = (
+            f"SELECT {columns} FROM unnest($1::text[], $2::int[]) AS n(stream, since) "  # noqa: S608 - the schema is the room's own name
+            f"JOIN {s}.facts f ON f.stream = n.stream AND f.version > n.since "
+            "ORDER BY f.stream, f.version"
+        )
+        self._write = f"SELECT {s}.write_facts({_TEN})"
+        self._office_write = (
+            f"SELECT {s}.api_write($11, {_TEN})"
+        )
+        self._office_load = f"SELECT {_FACT_COLUMNS} FROM {s}.api_load($1, $2, $3)"  # noqa: S608 - as above
+
+    async def load_many(self, since: Mapping[str, int]) -> dict[str, list[Recorded]]:
+        """The facts after a version, of several streams, in one round trip."""
+        found: dict[str, list[Recorded]] = {stream: [] for stream in since}
+        if since:
+            rows = await self.worker.fetch(self._load_many, list(since), list(since.values()))
+            for row in rows:
+                recorded = recorded_from_row(row)
+                found[recorded.stream].append(recorded)
+        return found
+
+    async def office_load(
+        self, stream: str, since: int, organisations: Sequence[str]
+    ) -> list[Recorded]:
+        """The same for one stream and a person's organisations. Raises OutOfScope."""
+        try:
+            rows = await self.office.fetch(
+                self._office_load, stream, since + 1, list(organisations)
+            )
+        except asyncpg.PostgresError as error:
+            raise _translate(error) from error
+        return [recorded_from_row(row) for row in rows]
+
+    async def write(self, write: Write, organisations: Sequence[str] | None = None) -> int:
+        """Store everything or nothing; the last position, or 0 without facts.
+
+        With ``organisations`` the write goes through the office's door and its scope check.
+        Raises Conflict, CommandRepeated or OutOfScope.
+        """
+        arguments = write.arguments()
+        try:
+            if organisations is None:
+                position = await self.worker.fetchval(self._write, *arguments)
+            else:
+                position = await self.office.fetchval(
+                    self._office_write, *arguments, list(organisations)
+                )
+        except asyncpg.PostgresError as error:
+            raise _translate(error) from error
+        return int(position)
+
+    async def guards(self, keys: Iterable[str]) -> dict[str, int]:
+        """The values of guard rows; a row that is not there yet counts 0."""
+        wanted = list(keys)
+        values = dict.fromkeys(wanted, 0)
+        if wanted:
+            rows = await self.worker.fetch(
+                f"SELECT key, value FROM {self.schema}.guards WHERE key = ANY ($1)",  # noqa: S608 - as above
+                wanted,
+            )
+            values.update((row["key"], row["value"]) for row in rows)
+        return values
+
+    async def documents(
+        self, wanted: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """Own read-model documents to decide with, by (model, key); absent ones are left out."""
+        pairs = list(wanted)
+        if not pairs:
+            return {}
+        rows = await self.office.fetch(
+            f"SELECT model, key, document FROM {self.schema}.api_documents($1, $2)",  # noqa: S608 - as above
+            [model for model, _ in pairs],
+            [key for _, key in pairs],
+        )
+        return {(row["model"], row["key"]): orjson.loads(row["document"]) for row in rows}
+
+    async def command(self, key: str) -> StoredCommand | None:
+        row = await self.office.fetchrow(
+            f"SELECT * FROM {self.schema}.api_command($1)",  # noqa: S608 - as above
+            key,
+        )
+        return None if row is None else StoredCommand(**dict(row))
+
+    async def deny(self, actor: str, attempt: str, subject: str) -> None:
+        """Record a refused look or act, by actor, outside the case."""
+        await self.office.execute(
+            f"SELECT {self.schema}.api_deny($1, $2, $3)",
+            actor,
+            attempt,
+            subject,
+        )
+
+    async def reference_mark(self) -> tuple[int, int]:
+        """Changes whenever a reference row was added (ordinals alone commit out of order)."""
+        row = await self.worker.fetchrow(
+            f"SELECT count(*) AS rows, coalesce(max(ordinal), 0) AS last FROM {self.schema}.reference"  # noqa: S608 - as above
+        )
+        assert row is not None
+        return (row["rows"], row["last"])
+
+    async def reference_rows(self) -> list[ReferenceRow]:
+        """All reference rows, in the order in which they were taken in."""
+        rows = await self.worker.fetch(
+            f"SELECT kind, key, document FROM {self.schema}.reference ORDER BY ordinal"  # noqa: S608 - as above
+        )
+        return [ReferenceRow(r["kind"], r["key"], orjson.loads(r["document"])) for r in rows]
+
+    async def due(self, today: date, limit: int) -> list[tuple[str, date, dict[str, Any]]]:
+        """Timers that have fallen due, the oldest first: (stream, due_on, document)."""
+        rows = await self.worker.fetch(
+            f"SELECT stream, due_on, document FROM {self.schema}.views "  # noqa: S608 - as above
+            "WHERE model = 'timer' AND due_on <= $1 ORDER BY due_on, stream, key LIMIT $2",
+            today,
+            limit,
+        )
+        return [(row["stream"], row["due_on"], orjson.loads(row["document"])) for row in rows]
+
+    async def query_views(
+        self, organisations: Sequence[str], where: str, *arguments: Any
+    ) -> list[dict[str, Any]]:
+        """Rows of read models that row-level security lets these organisations see.
+
+        ``where`` is written by the room, with $1… for the arguments.
+        """
+        async with self.office.acquire() as connection, connection.transaction(readonly=True):
+            await connection.execute(
+                "SELECT set_config('app.organisations', $1, true)", ",".join(organisations)
+            )
+            rows = await connection.fetch(
+                "SELECT model, key, stream, subject, organisation, role, status, due_on, document "  # noqa: S608 - where comes from the room's code
+                f"FROM {self.schema}.views WHERE {where}",
+                *arguments,
+            )
+        return [{**dict(row), "document": orjson.loads(row["document"])} for row in rows]
+

@@ -1,0 +1,328 @@
+"""Facts and their envelope: what is stored, hashed, published and read back.
+
+A fact is a frozen model with an explicit stored name and schema version. Its envelope is
+CloudEvents 1.0 plus our extensions, kept as one canonical JSON object of strings. The chain is
+SHA-256 over that object with the data put under ``data``. docs/log-format.md tells the same to
+outsiders. This module knows no store, no broker and no service.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Final, Unpack
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+
+GENESIS_HASH: Final = "0" * 64
+LARGEST_DATA_BYTES: Final = 256 * 1024
+BORN: Final = "bangfu.topic.born"
+
+# Fen and other whole numbers that survive every JSON reader (RFC 8785 profile: |n| <= 2^53 - 1).
+Fen = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
+SignedFen = Annotated[int, Field(strict=True, ge=-(2**53) + 1, le=2**53 - 1)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
+
+
+def canonical(value: Any) -> bytes:
+    """RFC 8785 bytes, within our profile: ASCII keys, integers of at most 53 bits, no floats.
+
+    Raises TypeError for an integer out of range and for text that is no Unicode (lone surrogates).
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+
+
+class Value(BaseModel):
+    """A part of a fact: frozen, closed, and nothing in it is coerced from another type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Fact(Value):
+    """A thing that happened. Subclasses say their stored name: ``class X(Fact, name="...")``."""
+
+    stored_name: ClassVar[str] = ""
+    schema_version: ClassVar[int] = 1
+
+    def __init_subclass__(
+        cls, *, name: str = "", version: int = 1, **config: Unpack[ConfigDict]
+    ) -> None:
+        super().__init_subclass__(**config)
+        cls.stored_name = name
+        cls.schema_version = version
+
+    def data(self) -> bytes:
+        """The canonical bytes that are stored, hashed and published, never changed after."""
+        return canonical(self.model_dump(mode="json"))
+
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class UnknownFact(LookupError):
+    """A type or schema version that this build does not know; a newer build may."""
+
+
+class Registry:
+    """The facts a build can read, by stored name, and the upcasters to their newest version."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, type[Fact]] = {}
+        self._upcasters: dict[tuple[str, int], Upcaster] = {}
+
+    def add(self, *classes: type[Fact]) -> None:
+        for cls in classes:
+            if self._classes.setdefault(cls.stored_name, cls) is not cls:
+                raise ValueError(f"two facts are stored as {cls.stored_name}")
+
+    def add_upcaster(self, name: str, from_version: int, upcaster: Upcaster) -> None:
+        """From ``from_version`` to the next one; chains lead to the newest version."""
+        if (name, from_version) in self._upcasters:
+            raise ValueError(f"two upcasters from {name} version {from_version}")
+        self._upcasters[name, from_version] = upcaster
+
+    def __iter__(self) -> Iterator[type[Fact]]:
+        return iter(self._classes.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._classes
+
+    def knows(self, name: str, version: int) -> bool:
+        cls = self._classes.get(name)
+        return cls is not None and 1 <= version <= cls.schema_version
+
+    def read(self, name: str, version: int, data: bytes | str) -> Fact:
+        """Read stored data as today's fact. Raises UnknownFact, or ValueError if it is broken."""
+        if not self.knows(name, version):
+            raise UnknownFact(f"{name} version {version}")
+        cls = self._classes[name]
+        if version == cls.schema_version:
+            return cls.model_validate_json(data)
+        raw: dict[str, Any] = orjson.loads(data)
+        for step in range(version, cls.schema_version):
+            raw = self._upcasters[name, step](raw)
+        return cls.model_validate(raw)
+
+
+def registry_of(*modules: object) -> Registry:
+    """All facts that the given ``facts`` modules (or packages) state, with their upcasters."""
+    registry = Registry()
+    for module in modules:
+        for cls in vars(module).values():
+            if isinstance(cls, type) and issubclass(cls, Fact) and cls.stored_name:
+                registry.add(cls)
+        for (name, version), upcaster in getattr(module, "UPCASTERS", {}).items():
+            registry.add_upcaster(name, version, upcaster)
+    return registry
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acted, in which office. A service's own timers and reactions act as ``system``."""
+
+    person: str
+    role: str = ""
+    organisation: str = ""
+
+
+SYSTEM: Final = Actor(person="system", role="system")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of a stream, to which the next fact is chained."""
+
+    version: int = 0
+    hash: str = GENESIS_HASH
+    lamport: int = 0
+    heard: Mapping[str, int] = field(default_factory=dict)
+
+
+def merge_heard(*maps: Mapping[str, int]) -> dict[str, int]:
+    """For every stream the highest version that any of the maps has taken in."""
+    merged: dict[str, int] = {}
+    for each in maps:
+        for stream, version in each.items():
+            if version > merged.get(stream, 0):
+                merged[stream] = version
+    return merged
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One stored fact: the attributes (strings, as hashed), its hash and its data, untouched."""
+
+    attributes: Mapping[str, str]
+    hash: str
+    raw: bytes
+    traceparent: str = ""
+
+    @property
+    def fact_id(self) -> str:
+        return self.attributes["id"]
+
+    @property
+    def source(self) -> str:
+        return self.attributes["source"]
+
+    @property
+    def service(self) -> str:
+        return self.source.rpartition("/")[2]
+
+    @property
+    def type(self) -> str:
+        return self.attributes["type"]
+
+    @property
+    def schema_version(self) -> int:
+        return int(self.attributes["schemaversion"])
+
+    @property
+    def subject(self) -> str:
+        return self.attributes["subject"]
+
+    @property
+    def stream(self) -> str:
+        return self.attributes["stream"]
+
+    @cached_property
+    def version(self) -> int:
+        return int(self.attributes["streamversion"])
+
+    @cached_property
+    def lamport(self) -> int:
+        return int(self.attributes["lamport"])
+
+    @cached_property
+    def heard(self) -> dict[str, int]:
+        loaded: dict[str, int] = orjson.loads(self.attributes["heard"])
+        return loaded
+
+    @property
+    def occurred_on(self) -> date:
+        return date.fromisoformat(self.attributes["occurredon"])
+
+    @property
+    def recorded_at(self) -> datetime:
+        return datetime.fromisoformat(self.attributes["time"])
+
+    @property
+    def actor(self) -> Actor:
+        a = self.attributes
+        return Actor(a["actor"], a["actorrole"], a["actororganisation"])
+
+    @property
+    def head(self) -> Head:
+        return Head(self.version, self.hash, self.lamport, self.heard)
+
+    @property
+    def replay_key(self) -> tuple[int, str, int]:
+        """Order in replay: lamport, then source, then version."""
+        return (self.lamport, self.source, self.version)
+
+    def read(self, registry: Registry) -> Fact:
+        return registry.read(self.type, self.schema_version, self.raw)
+
+
+def chain_hash(attributes: Mapping[str, str], data: bytes) -> str:
+    """SHA-256, in hex, over the canonical object of all attributes with ``data`` put in."""
+    return hashlib.sha256(canonical({**attributes, "data": orjson.Fragment(data)})).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A fact that is about to be recorded, before it is chained to a head."""
+
+    fact_id: str
+    fact: Fact
+    occurred_on: date
+    actor: Actor
+    causation_id: str
+    correlation_id: str
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What is the same for every fact of a process."""
+
+    source: str
+    build: str
+
+
+def record(
+    draft: Draft,
+    *,
+    origin: Origin,
+    stream: str,
+    subject: str,
+    head: Head,
+    heard_lamport: int,
+    heard: Mapping[str, int],
+    now: datetime,
+) -> Recorded:
+    """Chain one draft to ``head``. ``heard`` and ``heard_lamport`` are of the facts just taken in."""
+    fact = draft.fact
+    raw = fact.data()
+    if len(raw) > LARGEST_DATA_BYTES:
+        raise ValueError(f"{fact.stored_name} is larger than {LARGEST_DATA_BYTES} bytes")
+    merged = merge_heard(head.heard, heard)
+    merged.pop(stream, None)
+    attributes = {
+        "specversion": "1.0",
+        "id": draft.fact_id,
+        "source": origin.source,
+        "type": fact.stored_name,
+        "subject": subject,
+        "time": now.isoformat(),
+        "datacontenttype": "application/json",
+        "dataschema": f"urn:bangfu:schema:{fact.stored_name}:{fact.schema_version}",
+        "schemaversion": str(fact.schema_version),
+        "stream": stream,
+        "streamversion": str(head.version + 1),
+        "previoushash": head.hash,
+        "occurredon": draft.occurred_on.isoformat(),
+        "lamport": str(1 + max(head.lamport, heard_lamport)),
+        "heard": canonical(merged).decode(),
+        "causationid": draft.causation_id,
+        "correlationid": draft.correlation_id,
+        "actor": draft.actor.person,
+        "actorrole": draft.actor.role,
+        "actororganisation": draft.actor.organisation,
+        "build": origin.build,
+    }
+    return Recorded(attributes, chain_hash(attributes, raw), raw, draft.traceparent)
+
+
+class BrokenRecord(ValueError):
+    """A Kafka record that is no fact of ours, or whose hash does not hold."""
+
+
+def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Recorded:
+    """Read a Kafka record in CloudEvents binary mode; its hash is checked here.
+
+    Raises BrokenRecord if an attribute is missing, malformed, or the hash does not hold.
+    """
+    attributes = {
+        name.removeprefix("ce_"): text
+        for name, text in headers.items()
+        if name.startswith("ce_") and name not in ("ce_hash", "ce_traceparent")
+    }
+    attributes["datacontenttype"] = headers.get("content-type", "")
+    found = Recorded(
+        attributes, headers.get("ce_hash", ""), value or b"", headers.get("ce_traceparent", "")
+    )
+    try:
+        if chain_hash(attributes, found.raw) != found.hash:
+            raise BrokenRecord("hash")
+        _ = (found.version, found.lamport, found.heard, found.occurred_on, found.recorded_at)
+        _ = (found.schema_version, found.stream, found.subject, found.actor, found.fact_id)
+    except BrokenRecord:
+        raise
+    except Exception as error:  # whatever is wrong with foreign bytes, it is the record's fault
+        raise BrokenRecord(type(error).__name__) from error
+    return found

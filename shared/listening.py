@@ -1,0 +1,192 @@
+"""Listening: the FastStream subscriber that brings records from Kafka to a service's hearing.
+
+PostgreSQL says where to go on: offsets are stored with the effects, and Kafka's own committed
+offsets are only told afterwards, for its tools to show. Records reach the hearing as bytes (the
+library's own parser loses records whose headers are odd).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+import asyncpg
+import structlog
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from shared.bus import read_generation
+from shared.hearing import Arrival, Hearing
+from shared.settings import ServiceSettings
+from shared.telemetry import Progress
+
+log = structlog.get_logger()
+
+MOST_RECORDS: Final = 500
+# The subscriber sleeps this long after an empty poll, so it bounds a fact's latency.
+POLL_MS: Final = 15
+SWEEP_SECONDS: Final = 1.0
+
+
+class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """On assignment, start each partition where the database says."""
+
+    def __init__(self, listening: Listening) -> None:
+        self._listening = listening
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Nothing to do: what was in flight is stored or comes again."""
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        await self._listening.seek(assigned)
+
+
+class Listening:
+    """One consumer of one service, over all topics that it hears."""
+
+    def __init__(
+        self,
+        hearing: Hearing,
+        pool: asyncpg.Pool,
+        settings: ServiceSettings,
+        topics: Sequence[str],
+        progress: Progress,
+    ) -> None:
+        self._hearing = hearing
+        self._pool = pool
+        self._schema = settings.service
+        self._bootstrap = settings.kafka_bootstrap
+        self._progress = progress
+        self._generations: dict[str, str] = {}
+        self._told: dict[TopicPartition, int] = {}
+        self.topics = list(topics)
+        self._broker = KafkaBroker(
+            settings.kafka_bootstrap,
+            allow_auto_create_topics=False,
+            graceful_timeout=5.0,
+            logger=logging.getLogger("faststream"),
+        )
+        self._subscriber = self._broker.subscriber(
+            *self.topics,
+            batch=True,
+            group_id=f"{settings.topic_prefix}{settings.service}",
+            group_instance_id=f"{settings.service}-{settings.instance}",
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=max(300, settings.session_timeout_ms // 4),
+            max_records=MOST_RECORDS,
+            batch_timeout_ms=POLL_MS,
+            listener=Listener(self),
+            parser=_parse,
+            decoder=_decode,
+            no_reply=True,
+        )
+        self._subscriber(self._on_batch)
+
+    async def run(self) -> None:
+        """Consume until cancelled; what is held is swept once a second."""
+        await self._broker.start()
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_SECONDS)
+                try:
+                    await self._hearing.sweep()
+                    await self._tell_kafka()
+                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as e:
+                    log.warning("sweep_failed", error=type(e).__name__)
+        finally:
+            await self._broker.stop()
+
+    async def _on_batch(self, message: KafkaMessage) -> None:
+        records = message.raw_message
+        assert isinstance(records, tuple)
+        await self._hearing.take([self._arrival(record) for record in records])
+        self._progress.beat("hearing")
+
+    def _arrival(self, record: ConsumerRecord[bytes, bytes]) -> Arrival:
+        arrival = Arrival(
+            record.topic,
+            record.partition,
+            record.offset,
+            self._generations.get(record.topic, ""),
+            (record.key or b"").decode("utf-8", "replace"),
+            tuple(record.headers),
+            record.value,
+        )
+        if arrival.is_birth():
+            # A topic that was wiped and born again while we listened.
+            named = dict(arrival.headers)
+            self._generations[record.topic] = (named.get("ce_id") or b"").decode()
+            arrival.generation = self._generations[record.topic]
+        return arrival
+
+    async def seek(self, assigned: Collection[TopicPartition]) -> None:
+        """Position the consumer at the stored offsets; at 0 where the topic is a new one."""
+        consumer = self._subscriber.consumer
+        assert consumer is not None
+        for topic in {partition.topic for partition in assigned}:
+            self._generations[topic] = await read_generation(self._bootstrap, topic)
+        rows = await self._pool.fetch(
+            f"SELECT topic, partition, generation, next_offset FROM {self._schema}.offsets"  # noqa: S608 - the schema is the room's own name
+        )
+        stored = {
+            (row["topic"], row["partition"]): row["next_offset"]
+            for row in rows
+            if row["generation"] == self._generations.get(row["topic"])
+        }
+        self._hearing.positions.clear()
+        for partition in assigned:
+            offset = stored.get((partition.topic, partition.partition), 0)
+            consumer.seek(partition, offset)
+            self._hearing.positions[partition.topic, partition.partition] = offset
+
+    async def _tell_kafka(self) -> None:
+        """Commit explicit offsets; a failed commit after a revocation is no error."""
+        consumer = self._subscriber.consumer
+        if consumer is None:
+            return
+        mine = consumer.assignment()
+        offsets = {
+            TopicPartition(topic, partition): offset
+            for (topic, partition), offset in self._hearing.positions.items()
+            if TopicPartition(topic, partition) in mine
+        }
+        news = {tp: offset for tp, offset in offsets.items() if self._told.get(tp) != offset}
+        if news:
+            try:
+                await consumer.commit(news)
+                self._told.update(news)
+            except KafkaError as error:
+                log.info("offsets_not_told", error=type(error).__name__)
+
+    def lag(self) -> dict[str, int]:
+        """Records behind, by topic, as far as the consumer has seen the topics' ends."""
+        consumer = self._subscriber.consumer
+        behind = dict.fromkeys(self.topics, 0)
+        for (topic, partition), offset in self._hearing.positions.items():
+            end = consumer.highwater(TopicPartition(topic, partition)) if consumer else None
+            if end is not None:
+                behind[topic] = behind.get(topic, 0) + max(0, end - offset)
+        return behind
+
+
+async def _parse(message: Any) -> KafkaMessage:
+    """Bytes in, bytes out: nothing of a record is looked at here."""
+    return KafkaMessage(
+        body=b"",
+        headers={},
+        message_id=f"{message[0].offset}-{message[-1].offset}",
+        raw_message=message,
+        consumer=None,  # type: ignore[arg-type]  # offsets are committed explicitly, not by it
+    )
+
+
+async def _decode(message: KafkaMessage) -> Any:
+    return message

@@ -1,0 +1,190 @@
+"""Deciding in memory: states, guards and heads of the streams that one write will touch.
+
+A workspace takes commands one after the other, folds what they decide into the states at hand
+and fills one Write. It loads nothing: what is missing it names (``Missing``), the desk fetches
+it and folds again from the start, which is cheap because states are immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from shared.event_store import Write
+from shared.fact import Actor, Draft, Head, Origin, Recorded, record
+from shared.room import UNKNOWN, Answer, Decided, Refusal, Room, Situation, Tell
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A stream at hand: its folded state and the head that the state belongs to."""
+
+    state: Any
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What a decision follows from: a heard fact, or nothing but a request."""
+
+    causation_id: str = ""
+    correlation_id: str = ""
+    traceparent: str = ""
+    # Of the heard fact's case only: what has no case orders nothing within one.
+    case: str = ""
+    lamport: int = 0
+    heard: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, heard: Recorded) -> Cause:
+        """A heard fact's own stream and version join what it had taken in."""
+        of_case = heard.stream != heard.subject
+        return cls(
+            heard.fact_id,
+            heard.attributes["correlationid"],
+            heard.traceparent,
+            heard.subject if of_case else "",
+            heard.lamport,
+            {**heard.heard, heard.stream: heard.version},
+        )
+
+
+class Missing(Exception):
+    """The workspace needs these loaded before it can go on."""
+
+    def __init__(
+        self,
+        streams: Iterable[str] = (),
+        guards: Iterable[str] = (),
+        documents: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__("not loaded yet")
+        self.streams = list(streams)
+        self.guards = list(guards)
+        self.documents = list(documents)
+
+
+@dataclass
+class Loaded:
+    """What the desk has fetched for a workspace."""
+
+    entries: dict[str, Entry]
+    guards: dict[str, int]
+    documents: dict[tuple[str, str], Mapping[str, Any]]
+    asked_documents: set[tuple[str, str]]
+
+
+class Workspace:
+    """One write in the making."""
+
+    def __init__(
+        self,
+        room: Room,
+        origin: Origin,
+        loaded: Loaded,
+        situation: Callable[..., Situation],
+        now: datetime,
+    ) -> None:
+        self._room = room
+        self._origin = origin
+        self._loaded = loaded
+        self._situation = situation
+        self._now = now
+        self.entries = dict(loaded.entries)
+        self._guards = dict(loaded.guards)
+        self.write = Write()
+        # Streams on which something was refused or nothing followed: no version check will
+        # confirm the state that this was decided on, so it has to be a fresh one.
+        self.without_effect: set[str] = set()
+
+    def require(self, streams: Iterable[str]) -> None:
+        missing = [stream for stream in streams if stream not in self.entries]
+        if missing:
+            raise Missing(streams=missing)
+
+    def tell(self, tell: Tell, cause: Cause, actor: Actor | None = None) -> Answer:
+        """Decide one command on the state at hand and fold what follows from it."""
+        kind = self._room.kinds[tell.kind]
+        stream = kind.stream(tell.identity)
+        self.require([stream])
+        entry = self.entries[stream]
+        act = kind.acts[type(tell.command)]
+        if entry.head.version == 0 and not act.opens:
+            self.without_effect.add(stream)
+            return UNKNOWN
+        needs = act.needs(entry.state, tell.command)
+        absent_guards = [key for key in needs.guards if key not in self._guards]
+        absent_documents = [d for d in needs.documents if d not in self._loaded.asked_documents]
+        if absent_guards or absent_documents:
+            raise Missing(guards=absent_guards, documents=absent_documents)
+        situation = self._situation(
+            now=self._now,
+            guards={key: self._guards[key] for key in needs.guards},
+            documents={
+                d: self._loaded.documents[d] for d in needs.documents if d in self._loaded.documents
+            },
+        )
+        answer = act.decide(entry.state, tell.command, situation)
+        if isinstance(answer, Refusal) or not answer.facts:
+            self.without_effect.add(stream)
+            return answer
+        self._fold(tell, answer, situation, cause, actor or tell.command.by)
+        return answer
+
+    def _fold(
+        self, tell: Tell, decided: Decided, situation: Situation, cause: Cause, actor: Actor
+    ) -> None:
+        kind = self._room.kinds[tell.kind]
+        stream, subject = kind.stream(tell.identity), kind.subject(tell.identity)
+        entry = self.entries[stream]
+        occurred_on = tell.command.occurred_on or situation.today
+        holder_before = kind.holder(entry.state) if entry.head.version else None
+        state, head = entry.state, entry.head
+        of_this_case = kind.of_case and cause.case == subject
+        for index, fact in enumerate(decided.facts):
+            fact_id = tell.command.fact_id if index == 0 else None
+            draft = Draft(
+                fact_id or situation.new_id(),
+                fact,
+                occurred_on,
+                actor,
+                cause.causation_id,
+                cause.correlation_id,
+                cause.traceparent,
+            )
+            recorded = record(
+                draft,
+                origin=self._origin,
+                stream=stream,
+                subject=subject,
+                head=head,
+                heard_lamport=cause.lamport if of_this_case else 0,
+                heard=cause.heard if of_this_case else {},
+                now=self._now,
+            )
+            state, head = kind.evolve(state, fact, recorded), recorded.head
+            self._collect(fact, recorded)
+        self.write.conditions.extend(decided.conditions)
+        self.entries[stream] = Entry(state, head)
+        self.write.view_streams[stream] = (subject, kind.views(state))
+        holder = kind.holder(state)
+        if holder is not None and holder != holder_before:
+            today = situation.today
+            self.write.scopes.append(
+                {
+                    "subject": subject,
+                    "from_day": today,
+                    "organisations": [holder, *situation.directory.ancestors(holder, today)],
+                }
+            )
+
+    def _collect(self, fact: Any, recorded: Recorded) -> None:
+        self.write.facts.append(recorded)
+        for key, delta in self._room.guard_changes(fact, recorded):
+            self.write.guard_deltas[key] = self.write.guard_deltas.get(key, 0) + delta
+            if key in self._guards:
+                self._guards[key] += delta
+        self.write.own.extend(self._room.own_rows(fact, recorded))
+        self.write.reference.extend(self._room.references(fact, recorded))
