@@ -1,0 +1,120 @@
+"""What a service needs to know of its surroundings, read once from the environment.
+
+Every value is an environment variable BANGFU_<FIELD>. Nothing here has a fallback that would hide a
+missing secret, and nothing here appears in clear in a repr, a traceback or an error: a validation
+error is told as one line that names the variable and not its value.
+"""
+
+import base64
+import binascii
+import sys
+from pathlib import Path
+from typing import Literal, NoReturn, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MASTER_KEY_BYTES = 32
+EXIT_MISCONFIGURED = 2
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+class ServiceSettings(BaseSettings):
+    """The settings that all services share; a service with doors of its own adds a subclass."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANGFU_",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
+
+    service: str = Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    mode: Literal["production", "sandbox"] = "production"
+
+    # The DSNs carry passwords, so they stay out of the repr.
+    worker_url: str = Field(min_length=1, repr=False)
+    api_url: str = Field(min_length=1, repr=False)
+    keys_url: str = Field(min_length=1, repr=False)
+    master_key: SecretStr
+
+    kafka_bootstrap: str = Field(min_length=1)
+    topic_prefix: str = ""
+    partitions: int = Field(default=12, ge=1)
+    instance: str = "0"
+    lease_seconds: float = Field(default=5, gt=0)
+    session_timeout_ms: int = Field(default=6000, gt=0)
+
+    issuer: str = Field(min_length=1)
+    audience: str = Field(default="bangfu", min_length=1)
+    jwks_url: str = Field(min_length=1)
+    installation: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")
+    installation_subject: str | None = None
+
+    clock_file: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    build: str = "unreleased"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("master_key")
+    @classmethod
+    def _master_key_is_32_bytes(cls, value: SecretStr) -> SecretStr:
+        _decode_master_key(value)
+        return value
+
+    @field_validator("clock_file")
+    @classmethod
+    def _production_has_no_simulated_clock(
+        cls, value: Path | None, info: ValidationInfo
+    ) -> Path | None:
+        # An unreadable mode counts as production: the safe reading of a spelling mistake.
+        if value is not None and info.data.get("mode", "production") == "production":
+            raise ValueError("business time may not be simulated in production mode")
+        return value
+
+    @property
+    def source(self) -> str:
+        """The CloudEvents source of this service's facts."""
+        return f"{self.installation}/{self.service}"
+
+    @property
+    def master_key_bytes(self) -> bytes:
+        return _decode_master_key(self.master_key)
+
+
+def _decode_master_key(value: SecretStr) -> bytes:
+    try:
+        decoded = base64.b64decode(value.get_secret_value(), validate=True)
+    except (binascii.Error, ValueError):
+        # `from None`: the cause would carry the secret into a traceback.
+        raise ValueError("must be base64") from None
+    if len(decoded) != MASTER_KEY_BYTES:
+        raise ValueError(f"must be {MASTER_KEY_BYTES} bytes in base64")
+    return decoded
+
+
+def explain(error: ValidationError, prefix: str = "BANGFU_") -> str:
+    """One line that names each environment variable that is missing or wrong, never its value."""
+    complaints = []
+    for item in error.errors(include_url=False, include_context=False, include_input=False):
+        name = prefix + "_".join(str(part) for part in item["loc"]).upper()
+        reason = "is not set" if item["type"] == "missing" else item["msg"]
+        complaints.append(f"{name}: {reason.removeprefix('Value error, ')}")
+    return "settings: " + "; ".join(complaints)
+
+
+def load_settings(kind: type[Settings]) -> Settings:
+    """Read the settings from the environment, or end the process with one line and status 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        refuse_to_start(explain(error, str(kind.model_config.get("env_prefix", ""))))
+
+
+def refuse_to_start(line: str) -> NoReturn:
+    """A process that is set up wrongly says so in one line and ends; it never half runs."""
+    print(line, file=sys.stderr)
+    raise SystemExit(EXIT_MISCONFIGURED)

@@ -1,0 +1,244 @@
+"""What a process tells of itself: logs, metrics, traces and health, never personal data.
+
+Logs are JSON lines with the service, the correlation and the case. Metrics are those that an
+operator watches: how far behind, how much held, how often in conflict, how long for an answer.
+"""
+
+import logging
+import sys
+import uuid
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TextIO
+
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+from structlog.types import Processor
+
+from shared.health import Check, Progress, health_routes
+from shared.problems import CORRELATION_SCOPE_KEY
+from shared.scrubbing import scrub_entry
+from shared.tracing import (
+    child_traceparent,
+    continued,
+    current_traceparent,
+    new_span,
+    parse_traceparent,
+    traceparent,
+)
+
+__all__ = [
+    "APPENDED_FACTS",
+    "BUILD",
+    "COMMAND_SECONDS",
+    "CONFLICTS",
+    "CONSUMER_LAG",
+    "HEARD_FACTS",
+    "HELD_RECORDS",
+    "MARK_AGE_SECONDS",
+    "REGISTRY",
+    "RELAY_LAG",
+    "Progress",
+    "child_traceparent",
+    "configure_logging",
+    "continued",
+    "current_traceparent",
+    "install_telemetry",
+    "log_context",
+    "new_span",
+    "parse_traceparent",
+    "traceparent",
+]
+
+# Metrics. Labels are closed sets of our own words: never an id, never a word of a caller.
+
+REGISTRY = CollectorRegistry()
+RELAY_LAG = Gauge(
+    "bangfu_relay_lag_facts", "Committed facts not yet published", ["service"], registry=REGISTRY
+)
+CONSUMER_LAG = Gauge(
+    "bangfu_consumer_lag_records",
+    "Records of a topic not yet heard",
+    ["service", "topic"],
+    registry=REGISTRY,
+)
+HELD_RECORDS = Gauge(
+    "bangfu_held_records",
+    "Records held, by reason: waiting for a cause or a newer build, or quarantined",
+    ["service", "reason"],
+    registry=REGISTRY,
+)
+MARK_AGE_SECONDS = Gauge(
+    "bangfu_mark_age_seconds",
+    "How long the mark of committed facts has not reached the last position drawn",
+    ["service"],
+    registry=REGISTRY,
+)
+APPENDED_FACTS = Counter(
+    "bangfu_appended_facts", "Facts appended to the log", ["service"], registry=REGISTRY
+)
+CONFLICTS = Counter(
+    "bangfu_conflicts", "Writes that met a newer version", ["service"], registry=REGISTRY
+)
+HEARD_FACTS = Counter(
+    "bangfu_heard_facts", "Facts heard and taken into effect", ["service"], registry=REGISTRY
+)
+COMMAND_SECONDS = Histogram(
+    "bangfu_command_seconds",
+    "From a command's arrival to its answer",
+    ["service", "command"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
+BUILD = Info("bangfu_build", "The running build", ["service"], registry=REGISTRY)
+ProcessCollector(registry=REGISTRY)
+PlatformCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
+
+
+# Logs
+
+
+def configure_logging(service: str, level: str = "info", stream: TextIO | None = None) -> None:
+    """JSON lines on standard error (or the stream given), for our own and for libraries' entries.
+
+    Every entry passes the scrubber last, whoever wrote it.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _service_of(service),
+        _add_trace,
+    ]
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            scrub_entry,
+            structlog.processors.JSONRenderer(serializer=_as_json),
+        ],
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "faststream"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = True
+    # Addresses of requests are told by metrics; these two would repeat every one of them.
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def log_context(*, correlation_id: str = "", case_id: str = "") -> AbstractContextManager[object]:
+    """Within the block every log entry names the correlation and the case."""
+    named = {"correlation_id": correlation_id, "case_id": case_id}
+    return bound_contextvars(**{name: value for name, value in named.items() if value})
+
+
+def _service_of(service: str) -> Processor:
+    def add(_logger: Any, _method: str, entry: Any) -> Any:
+        entry["service"] = service
+        return entry
+
+    return add
+
+
+def _add_trace(_logger: Any, _method: str, entry: Any) -> Any:
+    span = current_traceparent()
+    if span:
+        entry["trace_id"] = span.split("-")[1]
+    return entry
+
+
+def _as_json(entry: Any, **_options: Any) -> str:
+    return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+# HTTP
+
+
+def install_telemetry(
+    app: FastAPI,
+    service: str,
+    build: str,
+    progress: Progress,
+    checks: Mapping[str, Check] | None = None,
+) -> None:
+    """`/metrics`, `/health/live`, `/health/ready`, and a correlation and a trace per request.
+
+    Call it after `install_problem_handlers`, so that an unexpected error finds its correlation.
+    """
+    BUILD.labels(service).info({"build": build})
+    app.include_router(health_routes(progress, checks or {}))
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    app.add_middleware(_Correlated)
+
+
+class _Correlated:
+    """Gives each request a correlation and a trace, and tells the caller the former.
+
+    A caller's correlation is taken over only if it is a UUID: any other text could be data.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        correlation_id = _as_uuid(headers.get("x-correlation-id")) or str(uuid.uuid4())
+        scope[CORRELATION_SCOPE_KEY] = correlation_id
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-correlation-id"] = correlation_id
+            await send(message)
+
+        with continued(headers.get("traceparent")), log_context(correlation_id=correlation_id):
+            await self._app(scope, receive, told)
+
+
+def _as_uuid(text: str | None) -> str | None:
+    try:
+        return str(uuid.UUID(text)) if text else None
+    except ValueError:
+        return None
