@@ -87,21 +87,17 @@ class BusinessCalendar:
             raise HolidaysUnpublished(day.year)
         return published.is_working_day(day)
 
-    def first_working_day(self, day: date) -> date:
-        """`day` itself if it is worked, else the next day that is."""
-        while not self.is_working_day(day):
-            day = day_after(day)
-        return day
+    def working_days(self, first: date, before: date | None = None) -> Iterator[date]:
+        """The working days from `first` on, in order, and before the day `before` if given.
 
-    def working_days_after(self, day: date) -> Iterator[date]:
-        """The working days after `day`, in order, until the known years end.
-
-        Then `HolidaysUnpublished` is raised. `day` itself is not judged.
+        A day is judged when its turn comes: where the known years end, `HolidaysUnpublished`
+        is raised, but not for days that nobody asked for.
         """
-        while True:
-            day = day_after(day)
+        day = first
+        while before is None or day < before:
             if self.is_working_day(day):
                 yield day
+            day = day_after(day)
 
 
 def day_after(day: date, days: int = 1) -> date:

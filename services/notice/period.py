@@ -7,6 +7,7 @@ what a notice shows, nor for objections.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import islice
 from typing import Literal
 
 from shared.calendar import BusinessCalendar, DayUnit, HolidaysUnpublished, day_after
@@ -136,19 +137,10 @@ def last_day(
     `down` on is judged. Raise `HolidaysUnpublished` if a day must be judged and cannot be.
     """
     if unit == "natural":
-        if down is not None and (down - posted_on).days <= days:
-            return None
-        # The first day that could be the last one; the calendar judges from here on.
-        day, remaining = day_after(posted_on, days), 1
+        first, count = day_after(posted_on, days), 1
     else:
-        day, remaining = day_after(posted_on), days
-    while down is None or day < down:
-        if calendar.is_working_day(day):
-            remaining -= 1
-            if remaining == 0:
-                return day
-        day = day_after(day)
-    return None
+        first, count = day_after(posted_on), days
+    return next(islice(calendar.working_days(first, before=down), count - 1, None), None)
 
 
 def _run(
