@@ -1,6 +1,7 @@
 """Apache Kafka as a plain process: one broker and controller (KRaft), on its own jars."""
 
 import hashlib
+import os
 import re
 import shutil
 import signal
@@ -64,7 +65,7 @@ class Kafka:
             if not (self._folder / "log" / "meta.properties").exists():
                 yield from self._format()
             written = self._log.stat().st_size if self._log.exists() else 0
-            self.process = self._java("kafka.Kafka", str(self._properties))
+            self.process = self._java("kafka.Kafka", self._properties.name)
             if (yield from self._until_ready(written)):
                 return
             said = self._log.read_bytes()[written:].decode(errors="replace")
@@ -88,7 +89,8 @@ class Kafka:
             "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
             "advertised.listeners": f"PLAINTEXT://{broker}",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(self._folder / "log"),
+            # From the server's working folder: a checkout's path may hold a comma or be Chinese.
+            "log.dirs": "log",
             # A killed broker may come back as soon as its old session is over.
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "500",
@@ -115,7 +117,7 @@ class Kafka:
             "format",
             "--ignore-formatted",
             f"--cluster-id={cluster}",
-            f"--config={self._properties}",
+            f"--config={self._properties.name}",
         )
         while tool.poll() is None:
             yield
@@ -130,6 +132,7 @@ class Kafka:
             log=self._log,
             folder=self._folder,
             death_signal=signal.SIGKILL,
+            environment={**os.environ, "LC_ALL": "C.UTF-8"},
         )
 
     def _until_ready(self, written: int) -> Generator[None, None, bool]:

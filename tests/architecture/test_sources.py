@@ -15,10 +15,10 @@ FOLDERS = ("services", "shared", "cli", "sandbox", "deploy", "tests", "bench")
 FILE_LINES = 520
 FUNCTION_LINES = 64
 
-# An exemption names its rule and goes on with a reason of some words.
+# An exemption names its rule and goes on with a reason in words.
 EXEMPTION = re.compile(r"#\s*(?:type:\s*ignore|noqa)")
 EXPLAINED = re.compile(
-    r"#\s*(?:type:\s*ignore\[[\w, -]+\]|noqa: ?[A-Z]+\d+(?:, ?[A-Z]+\d+)*)\W+\w+ \w+"
+    r"#\s*(?:type:\s*ignore\[[\w, -]+\]|noqa: ?[A-Z]+\d+(?:, ?[A-Z]+\d+)*)\W+\w*[a-z]{2}"
 )
 
 
