@@ -20,9 +20,10 @@ import structlog
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock
 from shared.directory import Directory
-from shared.event_store import CommandRepeated, Conflict, EventStore, OutOfScope
+from shared.event_store import CommandRepeated, Conflict, EventStore, OutOfScope, Write
 from shared.fact import Actor, Head, Origin, Recorded
-from shared.room import UNKNOWN, Refusal, Room, Situation, Tell
+from shared.network_copy import NETWORK_KIND
+from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
 from shared.telemetry import APPENDED_FACTS, CONFLICTS
 from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
 
@@ -30,7 +31,9 @@ log = structlog.get_logger()
 
 MOST_ATTEMPTS: Final = 12
 CACHED_STREAMS: Final = 20_000
-NETWORK_KIND: Final = "network"
+
+MOVES_THE_TREE: Final = frozenset(("EdgeOpened", "EdgeClosed", "OrganisationClosed"))
+RESCOPED_AT_ONCE: Final = 500
 REFERENCE_SECONDS: Final = 0.2
 
 Result = TypeVar("Result")
@@ -102,10 +105,11 @@ class Desk:
         self,
         room: Room,
         store: EventStore,
+        *,
         clock: Clock,
         origin: Origin,
         calendar: BusinessCalendar,
-        after_write: Callable[[], None] = lambda: None,
+        mac: Callable[[str, str], str],
     ) -> None:
         self.room = room
         self.store = store
@@ -113,7 +117,9 @@ class Desk:
         self.calendar = calendar
         self.reference = ReferenceCopy(room, store)
         self._origin = origin
-        self._after_write = after_write
+        self._mac = mac
+        # Called after each write with facts: the relay and the timers want to know.
+        self.after_write: list[Callable[[], None]] = []
         self._cache: OrderedDict[str, Entry] = OrderedDict()
 
     async def handle(
@@ -204,6 +210,7 @@ class Desk:
             calendar=self.calendar,
             reference=self.reference.built,
             new_id=lambda: str(uuid.uuid4()),
+            mac=self._mac,
         )
         while True:
             workspace = Workspace(self.room, self._origin, loaded, situation, now)
@@ -245,9 +252,33 @@ class Desk:
             APPENDED_FACTS.labels(self.room.name).inc(len(write.facts))
             for stream in {recorded.stream for recorded in write.facts}:
                 self._remember(stream, workspace.entries[stream])
-            self._after_write()
+            for tell_of_it in self.after_write:
+                tell_of_it()
         if write.reference:
             await self.reference.refresh()
+            await self._rescope(write.reference)
+
+    async def _rescope(self, rows: Sequence[ReferenceRow]) -> None:
+        """When the tree moved, what is held below it gains and loses the offices above it."""
+        moved = {
+            row.document["data"].get("child") or row.document["data"]["organisation"]
+            for row in rows
+            if row.kind == NETWORK_KIND and row.document["fact"] in MOVES_THE_TREE
+        }
+        today, directory = self.clock.today(), self.reference.directory
+        below = {each for top in moved for each in directory.subtree(top, today)}
+        held = await self.store.held_by(sorted(below)) if below else []
+        for start in range(0, len(held), RESCOPED_AT_ONCE):
+            write = Write()
+            write.scopes = [
+                {
+                    "subject": subject,
+                    "from_day": today,
+                    "organisations": [holder, *directory.ancestors(holder, today)],
+                }
+                for subject, holder in held[start : start + RESCOPED_AT_ONCE]
+            ]
+            await self.store.write(write)
 
     def forget(self, streams: Sequence[str]) -> None:
         """Drop cached states that proved stale."""
@@ -286,5 +317,3 @@ def _command_row(key: Key, stream: str, facts: Sequence[Recorded]) -> dict[str, 
         "last_version": own[-1].version,
         "fact_ids": " ".join(f.fact_id for f in own),
     }
-
-

@@ -65,13 +65,15 @@ class WorkItem(BaseModel):
 
 
 class WorkList(BaseModel):
+    """One page of what the caller's offices have to do."""
+
     items: list[WorkItem]
     # Pass as ``after`` for the next page; null on the last.
     next_after: str | None
 
 
 @dataclass(frozen=True)
-class Request_:
+class Sent:
     """What a request says besides its body: correlation, trace and the command's key."""
 
     correlation_id: str
@@ -87,7 +89,7 @@ class Caller:
     actor: Actor
     organisations: Sequence[str]
     offices: Sequence[Office]
-    sent: Request_
+    sent: Sent
     client: bool = False
     denied: bool = field(default=False)
 
@@ -152,14 +154,14 @@ class Door:
         actor = Actor(claims.subject, office.role, office.organisation)
         return Caller(actor, organisations, offices, sent)
 
-    async def _sent(self, request: Request, key: str) -> Request_:
+    async def _sent(self, request: Request, key: str) -> Sent:
         raw = await request.body()
         try:
             body = canonical(orjson.loads(raw)).decode() if raw else ""
         except (orjson.JSONDecodeError, TypeError):
             body = ""  # the body's own check refuses it, with the reason
         correlation = request.scope.get(CORRELATION_SCOPE_KEY) or str(uuid.uuid4())
-        return Request_(
+        return Sent(
             correlation,
             child_traceparent(request.headers.get("traceparent")),
             key,
@@ -176,7 +178,9 @@ class Door:
         """
         tell = Tell(kind, identity, command)
         key = Key(f"{caller.actor.person}:{caller.sent.idempotency_key}", caller.sent.body_mac)
-        cause = Cause(correlation_id=caller.sent.correlation_id, traceparent=caller.sent.traceparent)
+        cause = Cause(
+            correlation_id=caller.sent.correlation_id, traceparent=caller.sent.traceparent
+        )
         began = perf_counter()
         self.in_flight += 1
         try:
@@ -241,7 +245,9 @@ class Door:
             )
             for row in rows[:limit]
         ]
-        return WorkList(items=items, next_after=rows[limit - 1]["key"] if len(rows) > limit else None)
+        return WorkList(
+            items=items, next_after=rows[limit - 1]["key"] if len(rows) > limit else None
+        )
 
     async def view(self, caller: Caller, model: str, key: str) -> Mapping[str, Any]:
         """One document of a read model; unknown and unseen are the same problem."""

@@ -34,6 +34,8 @@ class OutOfScope(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredCommand:
+    """What is kept of a command: the keyed hash of its body, and where its facts are."""
+
     body_mac: str
     stream: str
     first_version: int
@@ -142,6 +144,7 @@ def _view_row(stream: str, subject: str, view: View) -> dict[str, Any]:
 
 
 def recorded_from_row(row: asyncpg.Record) -> Recorded:
+    """A stored fact from the columns envelope, hash, data and traceparent."""
     return Recorded(
         orjson.loads(row["envelope"]), row["hash"], row["data"].encode(), row["traceparent"]
     )
@@ -182,9 +185,7 @@ class EventStore:
             "ORDER BY f.stream, f.version"
         )
         self._write = f"SELECT {s}.write_facts({_TEN})"
-        self._office_write = (
-            f"SELECT {s}.api_write($11, {_TEN})"
-        )
+        self._office_write = f"SELECT {s}.api_write($11, {_TEN})"
         self._office_load = f"SELECT {_FACT_COLUMNS} FROM {s}.api_load($1, $2, $3)"  # noqa: S608 - as above
 
     async def load_many(self, since: Mapping[str, int]) -> dict[str, list[Recorded]]:
@@ -271,10 +272,10 @@ class EventStore:
 
     async def reference_mark(self) -> tuple[int, int]:
         """Changes whenever a reference row was added (ordinals alone commit out of order)."""
-        row = await self.worker.fetchrow(
-            f"SELECT count(*) AS rows, coalesce(max(ordinal), 0) AS last FROM {self.schema}.reference"  # noqa: S608 - as above
+        [row] = await self.worker.fetch(
+            "SELECT count(*) AS rows, coalesce(max(ordinal), 0) AS last "  # noqa: S608 - as above
+            f"FROM {self.schema}.reference"
         )
-        assert row is not None
         return (row["rows"], row["last"])
 
     async def reference_rows(self) -> list[ReferenceRow]:
@@ -283,6 +284,23 @@ class EventStore:
             f"SELECT kind, key, document FROM {self.schema}.reference ORDER BY ordinal"  # noqa: S608 - as above
         )
         return [ReferenceRow(r["kind"], r["key"], orjson.loads(r["document"])) for r in rows]
+
+    async def held_by(self, organisations: Sequence[str]) -> list[tuple[str, str]]:
+        """Subjects and their holders, for holders among these organisations."""
+        rows = await self.worker.fetch(
+            f"SELECT subject, organisation FROM {self.schema}.case_scope "  # noqa: S608 - as above
+            "WHERE holder AND to_day IS NULL AND organisation = ANY ($1) ORDER BY subject",
+            list(organisations),
+        )
+        return [(row["subject"], row["organisation"]) for row in rows]
+
+    async def last_position(self) -> int:
+        """The last position drawn, committed or not."""
+        found = await self.worker.fetchval(
+            f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END "  # noqa: S608 - as above
+            f"FROM {self.schema}.facts_position_seq"
+        )
+        return int(found)
 
     async def due(self, today: date, limit: int) -> list[tuple[str, date, dict[str, Any]]]:
         """Timers that have fallen due, the oldest first: (stream, due_on, document)."""
@@ -311,4 +329,3 @@ class EventStore:
                 *arguments,
             )
         return [{**dict(row), "document": orjson.loads(row["document"])} for row in rows]
-

@@ -265,7 +265,10 @@ def record(
     heard: Mapping[str, int],
     now: datetime,
 ) -> Recorded:
-    """Chain one draft to ``head``. ``heard`` and ``heard_lamport`` are of the facts just taken in."""
+    """Chain one draft to ``head``.
+
+    ``heard`` and ``heard_lamport`` are of the facts that were just taken in.
+    """
     fact = draft.fact
     raw = fact.data()
     if len(raw) > LARGEST_DATA_BYTES:

@@ -226,7 +226,7 @@ class Hearing:
         try:
             await self._desk.commit(workspace)
         except Conflict:
-            self._desk.forget([stream for stream in workspace.entries])
+            self._desk.forget(list(workspace.entries))
             raise
         HEARD_FACTS.labels(self._room.name).inc(judged.heard)
         for offset in write.offsets:
@@ -370,4 +370,3 @@ def _offsets(arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
         }
         for a in last.values()
     ]
-

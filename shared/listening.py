@@ -106,8 +106,8 @@ class Listening:
 
     async def _on_batch(self, message: KafkaMessage) -> None:
         records = message.raw_message
-        assert isinstance(records, tuple)
-        await self._hearing.take([self._arrival(record) for record in records])
+        batch = records if isinstance(records, tuple) else (records,)
+        await self._hearing.take([self._arrival(record) for record in batch])
         self._progress.beat("hearing")
 
     def _arrival(self, record: ConsumerRecord[bytes, bytes]) -> Arrival:
@@ -130,7 +130,8 @@ class Listening:
     async def seek(self, assigned: Collection[TopicPartition]) -> None:
         """Position the consumer at the stored offsets; at 0 where the topic is a new one."""
         consumer = self._subscriber.consumer
-        assert consumer is not None
+        if consumer is None:
+            return
         for topic in {partition.topic for partition in assigned}:
             self._generations[topic] = await read_generation(self._bootstrap, topic)
         rows = await self._pool.fetch(

@@ -109,6 +109,8 @@ class Situation:
     guards: Mapping[str, int]
     documents: Mapping[tuple[str, str], Mapping[str, Any]]
     new_id: Callable[[], str]
+    # Keyed hash of (domain, text), for hashes over personal content such as a form's.
+    mac: Callable[[str, str], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Act:
     """One command's pure function and what it needs to be given."""
 
     decide: Decide
-    needs: NeedsOf = lambda state, command: NOTHING_NEEDED
+    needs: NeedsOf = lambda _state, _command: NOTHING_NEEDED
     # True if the command may open a stream; any other command to a stream that has no fact yet
     # is answered "unknown" before it is decided.
     opens: bool = False
@@ -152,7 +154,7 @@ class StreamKind:
     acts: Mapping[type[Command], Act]
     # The organisation that holds the subject (its ancestors see it too); None while unknown.
     holder: Callable[[State], str | None]
-    views: Callable[[State], Sequence[View]] = lambda state: ()
+    views: Callable[[State], Sequence[View]] = lambda _state: ()
 
     def stream(self, identity: str) -> str:
         return f"{self.name}-{identity}"
@@ -192,11 +194,11 @@ class Room:
     # By the timer's name in its view document: (identity of the stream, day due) -> command.
     timers: Mapping[str, Timer] = field(default_factory=dict)
     # Pure functions of one own fact: the guard rows that it moves, further rows, reference rows.
-    guard_changes: Callable[[Fact, Recorded], Sequence[tuple[str, int]]] = lambda f, r: ()
-    own_rows: Callable[[Fact, Recorded], Sequence[dict[str, Any]]] = lambda f, r: ()
-    references: Callable[[Fact, Recorded], Sequence[ReferenceRow]] = lambda f, r: ()
+    guard_changes: Callable[[Fact, Recorded], Sequence[tuple[str, int]]] = lambda _fact, _recorded: ()
+    own_rows: Callable[[Fact, Recorded], Sequence[dict[str, Any]]] = lambda _fact, _recorded: ()
+    references: Callable[[Fact, Recorded], Sequence[ReferenceRow]] = lambda _fact, _recorded: ()
     # Builds Situation.reference from all reference rows (pure; called when they change).
-    build_reference: Callable[[Sequence[ReferenceRow]], Any] = lambda rows: None
+    build_reference: Callable[[Sequence[ReferenceRow]], Any] = lambda _rows: None
 
     def kind_of(self, stream: str) -> tuple[StreamKind, str]:
         """The kind and identity of a stream by its name. Raises KeyError for a foreign one."""

@@ -1,0 +1,272 @@
+"""The process of one service: pools, desk, relay, hearing, timers and the HTTP door, wired once.
+
+A background task that ends takes the process with it: a service either runs whole or is started
+again by whoever runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import asyncpg
+import uvicorn
+import uvloop
+from fastapi import APIRouter, FastAPI
+
+from shared.bus import topic_name
+from shared.calendar import BusinessCalendar
+from shared.clock import Clock, FileClock, RealClock
+from shared.desk import Desk
+from shared.door import Door
+from shared.event_store import EventStore
+from shared.fact import Origin
+from shared.hearing import Hearing
+from shared.identity import TokenVerifier
+from shared.keys import KeyStore
+from shared.listening import Listening
+from shared.problems import install_problem_handlers
+from shared.relay import Outbox, Relay
+from shared.room import Room
+from shared.settings import ServiceSettings, load_settings
+from shared.telemetry import (
+    CONSUMER_LAG,
+    HELD_RECORDS,
+    MARK_AGE_SECONDS,
+    RELAY_LAG,
+    Progress,
+    configure_logging,
+    install_telemetry,
+)
+from shared.timers import Timers
+
+COMMAND_TIMEOUT_SECONDS: Final = 30.0
+METRICS_SECONDS: Final = 1.0
+
+
+@dataclass
+class Parts:
+    """What runs in the process; a room's own background tasks are handed this."""
+
+    room: Room
+    settings: Any
+    clock: Clock
+    store: EventStore
+    keys: KeyStore
+    desk: Desk
+    door: Door
+    relay: Relay
+    hearing: Hearing
+    listening: Listening | None
+    timers: Timers
+    progress: Progress
+
+    async def status(self) -> dict[str, Any]:
+        """One cheap answer: is anything of this service still on its way?"""
+        relay = self.relay.status()
+        return {
+            "service": self.room.name,
+            "today": self.clock.today(),
+            "last_position": await self.store.last_position(),
+            "relay": {**asdict(relay), "is_at_rest": relay.is_at_rest()},
+            "positions": {
+                f"{topic}/{partition}": offset
+                for (topic, partition), offset in sorted(self.hearing.positions.items())
+            },
+            "lag": self.listening.lag() if self.listening else {},
+            "held": self.hearing.held_by_reason,
+            "timers_rested_on": self.timers.rested_on,
+            "timers_stuck": len(self.timers.stuck),
+            "in_flight": self.door.in_flight,
+        }
+
+
+Routes = Callable[[Door], APIRouter]
+Background = Callable[[Parts], Awaitable[None]]
+
+
+@asynccontextmanager
+async def pool(url: str, size: int, name: str) -> AsyncIterator[asyncpg.Pool]:
+    """A pool of at most ``size`` connections, closed at the end whatever they do."""
+    made = await asyncpg.create_pool(
+        url,
+        min_size=1,
+        max_size=size,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        timeout=10,
+        server_settings={"application_name": f"bangfu-{name}"},
+    )
+    try:
+        yield made
+    finally:
+        made.terminate()
+
+
+@asynccontextmanager
+async def parts_of(
+    room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str]
+) -> AsyncIterator[Parts]:
+    """Everything of the process but its HTTP server and its running tasks."""
+    clock: Clock = FileClock(settings.clock_file) if settings.clock_file else RealClock()
+    async with (
+        pool(settings.worker_url, 6, f"{room.name}-worker") as worker,
+        pool(settings.worker_url, 2 + len(extra_outboxes), f"{room.name}-relay") as relaying,
+        pool(settings.api_url, 10, f"{room.name}-api") as office,
+    ):
+        keys = await KeyStore.connect(settings.keys_url, settings.master_key_bytes)
+        verifier = TokenVerifier(settings.issuer, settings.audience, settings.jwks_url)
+        try:
+            store = EventStore(room.name, worker, office)
+            origin = Origin(settings.source, settings.build)
+            desk = Desk(
+                room,
+                store,
+                clock=clock,
+                origin=origin,
+                calendar=BusinessCalendar(),
+                mac=keys.mac,
+            )
+            prefix = settings.topic_prefix
+            outboxes = [Outbox("facts", topic_name(prefix, room.name))]
+            outboxes += [Outbox(table, prefix + name) for table, name in extra_outboxes.items()]
+            relay = Relay(
+                relaying,
+                room.name,
+                outboxes,
+                settings.kafka_bootstrap,
+                partitions=settings.partitions,
+                holder=f"{room.name}-{settings.instance}",
+                lease_seconds=settings.lease_seconds,
+            )
+            progress = Progress()
+            timers = Timers(desk, progress)
+            desk.after_write += [relay.wake, timers.wake]
+            hearing = Hearing(desk)
+            listening = None
+            if room.hears:
+                topics = [topic_name(prefix, service) for service in room.hears]
+                listening = Listening(hearing, worker, settings, topics, progress)
+            door = Door(desk, verifier, keys, settings.installation_subject)
+            await desk.reference.refresh()
+            yield Parts(
+                room,
+                settings,
+                clock,
+                store,
+                keys,
+                desk,
+                door,
+                relay,
+                hearing,
+                listening,
+                timers,
+                progress,
+            )
+        finally:
+            await verifier.aclose()
+            await keys.close()
+
+
+def application(parts: Parts, routes: Routes) -> FastAPI:
+    """The service's HTTP application."""
+    app = FastAPI(
+        title=f"帮扶 Bangfu: {parts.room.name}",
+        version=parts.settings.build,
+        openapi_url="/openapi.json",
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    install_problem_handlers(app)
+
+    async def database() -> bool:
+        return bool(await parts.store.worker.fetchval("SELECT true"))
+
+    install_telemetry(
+        app, parts.room.name, parts.settings.build, parts.progress, {"database": database}
+    )
+    app.include_router(routes(parts.door))
+    app.include_router(parts.door.work_routes())
+
+    @app.get("/status", include_in_schema=False)
+    async def status() -> dict[str, Any]:
+        return await parts.status()
+
+    return app
+
+
+async def _tell_metrics(parts: Parts) -> None:
+    name = parts.room.name
+    parts.progress.work("timers")
+    while True:
+        relay = parts.relay.status()
+        RELAY_LAG.labels(name).set(sum(o.seen - o.published for o in relay.outboxes))
+        MARK_AGE_SECONDS.labels(name).set(max(o.blocked_seconds for o in relay.outboxes))
+        behind = parts.listening.lag() if parts.listening else {}
+        for topic, lag in behind.items():
+            CONSUMER_LAG.labels(name, topic).set(lag)
+        for reason, rows in parts.hearing.held_by_reason.items():
+            HELD_RECORDS.labels(name, reason).set(rows)
+        parts.progress.work("hearing", waiting=any(behind.values()))
+        await asyncio.sleep(METRICS_SECONDS)
+
+
+async def _serve(
+    room: Room,
+    routes: Routes,
+    settings: ServiceSettings,
+    extra_outboxes: Mapping[str, str],
+    background: Sequence[Background],
+) -> None:
+    async with parts_of(room, settings, extra_outboxes) as parts:
+        config = uvicorn.Config(
+            application(parts, routes),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+        )
+        server = uvicorn.Server(config)
+        tasks = [
+            asyncio.ensure_future(each)
+            for each in (
+                parts.relay.run(),
+                parts.timers.run(),
+                _tell_metrics(parts),
+                *([parts.listening.run()] if parts.listening else []),
+                *(each(parts) for each in background),
+                server.serve(),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def serve(
+    room: Room,
+    routes: Routes,
+    settings_class: type[ServiceSettings] = ServiceSettings,
+    *,
+    extra_outboxes: Mapping[str, str] | None = None,
+    background: Sequence[Background] = (),
+) -> None:
+    """Run one service until it is told to stop.
+
+    ``extra_outboxes`` maps a further outbox table to its topic (without prefix); ``background``
+    are further tasks of the room, such as its outgoing questions.
+    """
+    settings = load_settings(settings_class)
+    configure_logging(room.name, settings.log_level)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        uvloop.run(_serve(room, routes, settings, extra_outboxes or {}, background))
