@@ -12,39 +12,14 @@ LARGEST_INTEGER = 2**53 - 1
 _STRICT = frozenset({"int", "bool", "float"})
 
 
-class RequestBody(BaseModel):
-    """The base of all request bodies.
-
-    Unknown members are refused; numbers and booleans are not made out of text, while days, UUIDs
-    and enumerations are, since JSON has no other way to say them. No text holds NUL (PostgreSQL
-    refuses it) or half of a surrogate pair (it is no Unicode), and no integer needs more than
-    53 bits. The complaint names the field and does not repeat its value.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    @classmethod
-    def __get_pydantic_core_schema__(
-        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        schema = handler(source)
-        _be_strict(schema)
-        return schema
-
-    @field_validator("*", mode="after")
-    @classmethod
-    def _is_storable(cls, value: Any) -> Any:
-        _check(value, "")
-        return value
-
-
 def _be_strict(schema: Any) -> None:
     """`strict` on the model would also refuse days as text, so it is set on the plain types."""
     if isinstance(schema, dict):
         if schema.get("type") in _STRICT:
             schema["strict"] = True
-        for part in schema.values():
-            _be_strict(part)
+        for name, part in schema.items():
+            if name != "metadata":
+                _be_strict(part)
     elif isinstance(schema, list | tuple):
         for part in schema:
             _be_strict(part)
@@ -81,3 +56,29 @@ def _check_text(value: str, path: str) -> None:
         raise PydanticCustomError(
             "text_refused", "The text holds NUL or half a surrogate pair", {"path": path}
         )
+
+
+class RequestBody(BaseModel):
+    """The base of all request bodies.
+
+    Unknown members are refused; numbers and booleans are not made out of text, while days, UUIDs
+    and enumerations are, since JSON has no other way to say them. No text holds NUL (PostgreSQL
+    refuses it) or half of a surrogate pair (it is no Unicode), and no integer needs more than
+    53 bits. The complaint names the field and does not repeat its value.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[BaseModel], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        schema = handler(source)
+        _be_strict(schema)
+        return schema
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_storable(cls, value: Any) -> Any:
+        _check(value, "")
+        return value
