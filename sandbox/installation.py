@@ -1,0 +1,220 @@
+"""A whole installation on one machine: schemas, roles, topics, secrets and one process a service.
+
+What an operator's tooling does in production (deploy/), done here for the demo, for ``./run up``
+and for the tests: processes are started with their own environment, their logs go to files, and
+they are stopped by their own process ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from deploy.infrastructure import Infrastructure
+from sandbox.issuer import SECRET_VARIABLE
+from shared.bus import create_topic, topic_name
+from shared.clock import set_clock_file
+from shared.migrations import Passwords, migrate_all, migrate_keys, role_name, role_url
+
+SERVICES: Final = ("network", "intake", "eligibility", "notice", "payout", "training")
+CHECKOUT: Final = Path(__file__).resolve().parents[1]
+SUBSCRIBER: Final = "sandbox-bank"
+INSTRUCTIONS: Final = f"payout.instructions.{SUBSCRIBER}"
+INSTRUCTIONS_KEPT_MS: Final = 400 * 24 * 3600 * 1000
+INSTALLER: Final = "installer"
+START_SECONDS: Final = 60.0
+
+
+class StartError(Exception):
+    """A process did not come up; the message names its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in held]
+    finally:
+        for each in held:
+            each.close()
+
+
+@dataclass
+class Installation:
+    """One installation and the processes of it that this object started."""
+
+    folder: Path
+    infrastructure: Infrastructure
+    prefix: str = ""
+    partitions: int = 12
+    instant: datetime | None = None
+    session_timeout_ms: int = 6000
+    lease_seconds: float = 5.0
+    ports: dict[str, int] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    environments: dict[str, dict[str, str]] = field(default_factory=dict)
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
+    master_key: str = field(
+        default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode(), repr=False
+    )
+
+    @property
+    def clock_file(self) -> Path:
+        return self.folder / "clock"
+
+    @property
+    def people_file(self) -> Path:
+        return self.folder / "people.json"
+
+    def url(self, name: str) -> str:
+        """Where a process answers."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def set_clock(self, instant: datetime) -> None:
+        """Move business time; every process reads the same file."""
+        set_clock_file(self.clock_file, instant)
+
+    def set_people(self, people: Sequence[str | Mapping[str, object]]) -> None:
+        """Whom the development issuer gives tokens to."""
+        partial = self.people_file.with_suffix(".partial")
+        partial.write_text(json.dumps(list(people)))
+        partial.replace(self.people_file)
+
+    async def prepare(self) -> None:
+        """Schemas, roles, keys, topics and the environment of each process."""
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        if not self.people_file.exists():
+            self.set_people([INSTALLER, {"subject": SUBSCRIBER, "client": True}])
+        if self.instant is not None:
+            self.set_clock(self.instant)
+        passwords = {
+            name: Passwords(worker=secrets.token_urlsafe(24), api=secrets.token_urlsafe(24))
+            for name in SERVICES
+        }
+        keys_passwords = {name: secrets.token_urlsafe(24) for name in SERVICES}
+        bootstrap = self.infrastructure.kafka_bootstrap
+        async with asyncio.TaskGroup() as group:
+            group.create_task(migrate_all(self.infrastructure.postgres_url, passwords))
+            group.create_task(migrate_keys(self.infrastructure.keys_url, keys_passwords))
+            for name in SERVICES:
+                topic = topic_name(self.prefix, name)
+                group.create_task(create_topic(bootstrap, topic, self.partitions))
+            group.create_task(
+                create_topic(
+                    bootstrap,
+                    self.prefix + INSTRUCTIONS,
+                    self.partitions,
+                    retention_ms=INSTRUCTIONS_KEPT_MS,
+                )
+            )
+        names = (*SERVICES, "issuer", "bank")
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        for name in SERVICES:
+            self.environments[name] = self._service_environment(
+                name, passwords[name], keys_passwords[name]
+            )
+        self.environments["issuer"] = {SECRET_VARIABLE: self.secret}
+
+    def _service_environment(self, name: str, pair: Passwords, keys: str) -> dict[str, str]:
+        admin, keys_admin = self.infrastructure.postgres_url, self.infrastructure.keys_url
+        environment = {
+            "BANGFU_SERVICE": name,
+            "BANGFU_MODE": "sandbox" if self.instant is not None else "production",
+            "BANGFU_WORKER_URL": role_url(admin, role_name(admin, name, "worker"), pair.worker),
+            "BANGFU_API_URL": role_url(admin, role_name(admin, name, "api"), pair.api),
+            "BANGFU_KEYS_URL": role_url(keys_admin, role_name(keys_admin, name, "keys"), keys),
+            "BANGFU_MASTER_KEY": self.master_key,
+            "BANGFU_KAFKA_BOOTSTRAP": self.infrastructure.kafka_bootstrap,
+            "BANGFU_TOPIC_PREFIX": self.prefix,
+            "BANGFU_PARTITIONS": str(self.partitions),
+            "BANGFU_ISSUER": self.url("issuer"),
+            "BANGFU_JWKS_URL": self.url("issuer") + "/jwks",
+            "BANGFU_INSTALLATION": "sandbox",
+            "BANGFU_INSTALLATION_SUBJECT": INSTALLER,
+            "BANGFU_PORT": str(self.ports[name]),
+            "BANGFU_SESSION_TIMEOUT_MS": str(self.session_timeout_ms),
+            "BANGFU_LEASE_SECONDS": str(self.lease_seconds),
+            "BANGFU_LOG_LEVEL": "warning",
+        }
+        if self.instant is not None:
+            environment["BANGFU_CLOCK_FILE"] = str(self.clock_file)
+        return environment
+
+    def command(self, name: str) -> list[str]:
+        """The command line of a process, as an operator would type it."""
+        if name == "issuer":
+            port, people = str(self.ports["issuer"]), str(self.people_file)
+            return [sys.executable, "-m", "sandbox.issuer", "--port", port, "--people", people]
+        if name == "bank":
+            return [sys.executable, "-m", "sandbox.bank"]
+        return [sys.executable, "-m", f"services.{name}.main"]
+
+    def start(self, name: str) -> None:
+        """Start one process; its output goes to its log."""
+        log = (self.folder / "logs" / f"{name}.log").open("ab")
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), **self.environments[name]}
+        with log:
+            self.processes[name] = subprocess.Popen(
+                self.command(name),
+                cwd=CHECKOUT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def wait_until_ready(self, names: Sequence[str]) -> None:
+        """Until each answers its readiness (the issuer: its keys). Raises StartError."""
+        paths = {"issuer": "/jwks", "bank": "/status"}
+        deadline = time.monotonic() + START_SECONDS
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            for name in names:
+                while not await self._answers(client, name, paths.get(name, "/health/ready")):
+                    if self.processes[name].poll() is not None or time.monotonic() > deadline:
+                        raise StartError(f"{name}: see {self.folder / 'logs' / name}.log")
+                    await asyncio.sleep(0.1)
+
+    async def _answers(self, client: httpx.AsyncClient, name: str, path: str) -> bool:
+        try:
+            response = await client.get(self.url(name) + path)
+        except httpx.TransportError:
+            return False
+        return response.status_code == httpx.codes.OK
+
+    def kill(self, name: str) -> None:
+        """As a machine that loses power: no warning, no last words."""
+        process = self.processes.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def stop(self, names: Sequence[str] | None = None) -> None:
+        """Ask processes to end, and insist after a while."""
+        chosen = list(names if names is not None else self.processes)
+        for name in chosen:
+            self.processes[name].terminate()
+        deadline = time.monotonic() + 15
+        for name in chosen:
+            process = self.processes.pop(name)
+            try:
+                process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
