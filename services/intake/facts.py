@@ -104,6 +104,8 @@ class Application(Fact):
     applied_on: date
     # Holds the case: the grassroots union, or the station if there is no employer (reading 19).
     organisation_id: str
+    # The help station that accepts and reconciles; the holder itself without an employer.
+    station_id: str
     without_employer: bool
     residence: str
     address: Identity
@@ -118,6 +120,10 @@ class Application(Fact):
     consents: tuple[ConsentPurpose, ...]
     evidence: tuple[Evidence, ...]
     payee: Payee | None
+    # What was checked in clear before sealing: members whose ID number fails GB 11643, and an
+    # account that fails Luhn and nobody has confirmed.
+    wrong_id_numbers: tuple[str, ...] = ()
+    account_unconfirmed: bool = False
 
 
 class ApplicationSubmitted(Application, name="bangfu.intake.ApplicationSubmitted"):
@@ -132,6 +138,7 @@ class ApplicationAccepted(Fact, name="bangfu.intake.ApplicationAccepted"):
     """``fund`` is the one whose rules apply; ``persons`` now have an open file."""
 
     case_id: str
+    household_id: str
     fund: str
     persons: tuple[str, ...]
 
@@ -206,6 +213,7 @@ class VisitsReconciled(Fact, name="bangfu.intake.VisitsReconciled"):
     members: Count
     incomes: tuple[FoundIncome, ...]
     income_12m_fen: Fen
+    assets: tuple[Asset, ...] = ()
     causes: tuple[Cause, ...]
     incident: Incident | None
     relief: Relief
@@ -213,6 +221,14 @@ class VisitsReconciled(Fact, name="bangfu.intake.VisitsReconciled"):
     finding_reasons: FreeText | None
     differences: tuple[Difference, ...]
     visitors: tuple[str, ...]
+
+
+class FindingAsked(Fact, name="bangfu.intake.FindingAsked"):
+    """The rules leave it to a person (reading 5): the visits are reconciled again, with findings."""
+
+    case_id: str
+    determination_id: str
+    reason: str
 
 
 class ReliefReferralMade(Fact, name="bangfu.intake.ReliefReferralMade"):
@@ -285,6 +301,15 @@ class ObjectionTakenOver(Fact, name="bangfu.intake.ObjectionTakenOver"):
     state: Literal["raised", "dismissed", "upheld"]
 
 
+class SigningScheduled(Fact, name="bangfu.intake.SigningScheduled"):
+    """The signing order, once both notices have passed: which office signs in which role (K9)."""
+
+    case_id: str
+    role: SigningRole
+    organisation_id: str
+    form_hash: str
+
+
 class Signed(Fact, name="bangfu.intake.Signed"):
     """K9: one of the two signatures, in the office held that day, on one form."""
 
@@ -339,6 +364,7 @@ class CaseRejected(Fact, name="bangfu.intake.CaseRejected"):
     reasons: Annotated[tuple[str, ...], Field(min_length=1)]
     review_until: date
     persons: tuple[str, ...]
+    explanation: FreeText | None = None
 
 
 class HardshipEndProposed(Fact, name="bangfu.intake.HardshipEndProposed"):
