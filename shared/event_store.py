@@ -312,6 +312,21 @@ class EventStore:
         )
         return [(row["stream"], row["due_on"], orjson.loads(row["document"])) for row in rows]
 
+    async def overview(self) -> dict[str, Any]:
+        """How much work waits for each office, and the day of the next timer."""
+        s = self.schema
+        work = await self.worker.fetch(
+            f"SELECT organisation, role, count(*) AS items FROM {s}.views "  # noqa: S608 - as above
+            "WHERE model = 'work' GROUP BY organisation, role ORDER BY organisation, role"
+        )
+        next_timer = await self.worker.fetchval(
+            f"SELECT min(due_on) FROM {s}.views WHERE model = 'timer'"  # noqa: S608 - as above
+        )
+        return {
+            "work": {f"{row['organisation']}/{row['role']}": row["items"] for row in work},
+            "next_timer_on": next_timer,
+        }
+
     async def query_views(
         self, organisations: Sequence[str], where: str, *arguments: Any
     ) -> list[dict[str, Any]]:

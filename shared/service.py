@@ -195,6 +195,10 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     async def status() -> dict[str, Any]:
         return await parts.status()
 
+    @app.get("/overview", include_in_schema=False)
+    async def overview() -> dict[str, Any]:
+        return await parts.store.overview()
+
     return app
 
 

@@ -22,7 +22,7 @@ from shared.workspace import Cause, Workspace
 
 log = structlog.get_logger()
 
-POLL_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.02
 MOST_AT_ONCE: Final = 200
 
 
