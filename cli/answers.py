@@ -34,7 +34,7 @@ def answer(read: Read, reading: Reading) -> Answer:
 def written(answers: list[Answer]) -> bytes:
     """The list of answers as JSON text, one answer a line."""
     lines = [json.dumps(each, ensure_ascii=False) for each in answers]
-    return ("[" + ",".join(f"\n{line}" for line in lines) + "\n]\n").encode()
+    return "[{}]\n".format(",\n ".join(lines)).encode()
 
 
 def _eligibility(read: EligibilityRead, parameters: ParameterSet) -> Answer:

@@ -1,6 +1,5 @@
 """`bangfu decide FILE`: answers a JSON list of questions. No database, no broker, no clock."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -22,6 +21,7 @@ SHIPPED_PARAMETERS: Final = (
 )
 STANDARD_INPUT: Final = "-"
 REFUSED: Final = 2
+UNWRITTEN: Final = 1
 _LONGEST_FILE_NAME: Final = 300
 
 _CONTRADICTIONS: Final = {
@@ -49,8 +49,13 @@ def decide(
     except BadInput as refused:
         typer.echo(str(refused), err=True)
         raise typer.Exit(REFUSED) from None
-    sys.stdout.buffer.write(written(answers))
-    sys.stdout.buffer.flush()
+    try:
+        typer.echo(written(answers), nl=False)
+    except BrokenPipeError:
+        raise  # whoever read has seen enough: typer ends the command without a word
+    except OSError as error:
+        typer.echo(f"无法写出答案 answers cannot be written ({error.strerror})", err=True)
+        raise typer.Exit(UNWRITTEN) from None
 
 
 def answers_to(questions: bytes, parameters: bytes | None = None) -> list[Answer]:
@@ -82,8 +87,12 @@ def read_parameters(data: bytes) -> Reading:
 def _bytes_of(name: str, place: str) -> bytes:
     try:
         if name == STANDARD_INPUT:
-            return sys.stdin.buffer.read()
+            return typer.get_binary_stream("stdin").read()
         return Path(name).read_bytes()
+    except (RuntimeError, ValueError):
+        # No such stream was given to this process, or a name that no file can have.
+        raise BadInput(place, (), "无法读取 cannot be read: 没有输入 no input") from None
     except OSError as error:
-        why = f"无法读取文件 cannot be read ({error.strerror}): {printable(name, _LONGEST_FILE_NAME)}"
+        shown = printable(name, _LONGEST_FILE_NAME)
+        why = f"无法读取文件 cannot be read ({error.strerror}): {shown}"
         raise BadInput(place, (), why) from None

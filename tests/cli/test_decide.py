@@ -121,6 +121,7 @@ BAD_FIELDS: list[tuple[str, str, Any]] = [
     ("W01", "members", 5.0),
     ("W01", "members", "3"),
     ("W01", "members", None),
+    ("W01", "members", 2**53),
     ("W01", "income_12m_fen", -1),
     ("W01", "income_12m_fen", 1.5),
     ("W01", "income_12m_fen", float("nan")),
@@ -217,6 +218,19 @@ def test_a_bad_field_is_refused_with_index_and_path(example: str, path: str, val
     wrong = changed(given(example), path, value)
     line = refusal(json.dumps([given("W01"), wrong, {}]).encode())
     assert line.startswith(f"question 1: {path}: ")
+
+
+def test_the_edge_of_what_is_bad_is_answered() -> None:
+    """An incident on the application day, a bill wholly reimbursed, the largest exact sum."""
+    incident = changed(given("W06"), "incident.occurred_on", given("W06")["applied_on"])
+    bill = given("W29", reimbursed_fen=[5231846])
+    rich = given("W01", income_12m_fen=2**53 - 1)
+    same_day = given("T5", interrupted=[{"down": "2015-10-12", "reposted": "2015-10-12"}])
+    found = answers([incident, bill, rich, same_day])
+    assert found[0]["primary"] == "stricken"
+    assert found[1]["reason"] == "NOTHING_DUE"
+    assert found[2]["reason"] == "ABOVE_MARGIN"
+    assert found[3]["last_day"] == "2015-10-19"
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,8 @@ def test_a_rule_not_announced_on_the_posting_day_does_not_count() -> None:
     rules = Versions.of([FROM_AUGUST_2015, late])
     assert run("2016-01-09", rules=rules).runs[0].days == 5
     assert run("2016-01-10", rules=rules).runs[0].days == 7
+    again = run("2016-01-08", ("2016-01-09", "2016-01-11"), rules=rules)
+    assert [each.days for each in again.runs] == [5, 7], "known by the day of reposting"
 
 
 def test_a_gap_in_the_rules_never_yields_a_day() -> None:
