@@ -22,10 +22,14 @@ COMMANDS: Final = {
 class LazyCommands(TyperGroup):
     """A group whose commands are imported on first use, so that one starts without the others."""
 
-    def list_commands(self, ctx: "Context") -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: "Context") -> list[str]:  # noqa: ARG002 - typer passes it
         return list(COMMANDS)
 
-    def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":  # noqa: ARG002
+    def get_command(
+        self,
+        ctx: "Context",  # noqa: ARG002 - typer passes it
+        cmd_name: str,
+    ) -> "Command | None":
         target = COMMANDS.get(cmd_name)
         if target is None:
             return None

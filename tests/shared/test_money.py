@@ -1,5 +1,7 @@
 """Yuan at the edges, integer fen inside."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,9 +36,9 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [True, 1.0, "1", None, LARGEST_FEN + 1, -LARGEST_FEN - 1])
-def test_only_integers_within_53_bits_are_fen(value: object) -> None:
+def test_only_integers_within_53_bits_are_fen(value: Any) -> None:
     with pytest.raises(NotMoney):
-        checked_fen(value)  # type: ignore[arg-type]
+        checked_fen(value)
 
 
 @given(st.integers(-LARGEST_FEN, LARGEST_FEN))
