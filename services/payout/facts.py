@@ -15,19 +15,27 @@ from shared.sealed import Category, Personal
 STREAMS = ("payouts", "fund", "batch")
 
 Account = Annotated[str, Personal(Category.ACCOUNT)]
+AccountKind = Literal["card", "passbook"]
 Programme = Literal["living", "education", "medical", "disaster"]
 FailureReason = Literal["name_mismatch", "closed", "card_replaced", "frozen", "other"]
+Source = Literal["budget", "provincial_grant", "union_dues", "donation"]
 
 
 class AccountTakenOver(Fact, name="bangfu.payout.AccountTakenOver"):
-    """The file is registered: whom to pay, and where."""
+    """The file is registered: whom to pay, and where; no account yet if none was given (K16).
+
+    ``federation_id`` is the federation whose maker and checker pay.
+    """
 
     case_id: str
     household_id: str
     organisation_id: str
-    payee_id: str
-    account: Account
-    holder_name: Account
+    federation_id: str
+    persons: tuple[str, ...]
+    payee_id: str | None
+    account_kind: AccountKind | None
+    account: Account | None
+    holder_name: Account | None
 
 
 class CoverReserved(Fact, name="bangfu.payout.CoverReserved"):
@@ -67,6 +75,15 @@ class PayoutPlanned(Fact, name="bangfu.payout.PayoutPlanned"):
     approver: str
 
 
+class PayoutBatched(Fact, name="bangfu.payout.PayoutBatched"):
+    """A maker has taken it into a batch; from here on no cover is released."""
+
+    case_id: str
+    payout_id: str
+    batch_id: str
+    maker: str
+
+
 class PayoutIssued(Fact, name="bangfu.payout.PayoutIssued"):
     """Sending: stored with its identifiers and exact bytes before the wire is touched.
 
@@ -77,6 +94,8 @@ class PayoutIssued(Fact, name="bangfu.payout.PayoutIssued"):
     payout_id: str
     award_id: str
     batch_id: str
+    maker: str
+    checker: str
     fund: str
     amount_fen: Fen
     message_id: str
@@ -90,9 +109,12 @@ class PayoutIssued(Fact, name="bangfu.payout.PayoutIssued"):
 
 
 class PayoutAccepted(Fact, name="bangfu.payout.PayoutAccepted"):
+    """The bank has it and will carry it out; asked again if that is not heard by ``confirm_by``."""
+
     case_id: str
     payout_id: str
     bank_reference: str
+    confirm_by: date
 
 
 class PayoutUnresolved(Fact, name="bangfu.payout.PayoutUnresolved"):
@@ -101,6 +123,7 @@ class PayoutUnresolved(Fact, name="bangfu.payout.PayoutUnresolved"):
     case_id: str
     payout_id: str
     report_by: date
+    ask_on: date
 
 
 class BankQueried(Fact, name="bangfu.payout.BankQueried"):
@@ -135,15 +158,20 @@ class PayoutFailed(Fact, name="bangfu.payout.PayoutFailed"):
 
 
 class AccountCorrected(Fact, name="bangfu.payout.AccountCorrected"):
+    """Another account of the payee; its ``clerk`` issues no payment to it (reading 18)."""
+
     case_id: str
     payee_id: str
+    account_kind: AccountKind
     account: Account
     holder_name: Account
+    clerk: str
 
 
 class ReissueProposed(Fact, name="bangfu.payout.ReissueProposed"):
     case_id: str
     payout_id: str
+    proposer: str
 
 
 class PayoutReissued(Fact, name="bangfu.payout.PayoutReissued"):
@@ -152,14 +180,19 @@ class PayoutReissued(Fact, name="bangfu.payout.PayoutReissued"):
     case_id: str
     payout_id: str
     next_payout_id: str
+    proposer: str
+    confirmer: str
 
 
 class BatchItem(Value):
+    """One planned payout, with those who may not be its maker or checker (reading 18)."""
+
     case_id: str
     payout_id: str
     fund: str
     amount_fen: Fen
     approver: str
+    account_clerk: str | None
 
 
 class BatchPrepared(Fact, name="bangfu.payout.BatchPrepared"):
@@ -182,5 +215,5 @@ class FundCredited(Fact, name="bangfu.payout.FundCredited"):
     fund: str
     organisation_id: str
     credit_id: str
-    source: Literal["budget", "provincial_grant", "union_dues", "donation"]
+    source: Source
     amount_fen: Fen
