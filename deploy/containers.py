@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any
 
-from deploy.native.process import CHECKOUT, free_ports
+from deploy.native.process import CHECKOUT, InfrastructureError, free_ports
 
 POSTGRES_IMAGE = "postgres:17.5-bookworm"
 KAFKA_IMAGE = "apache/kafka:4.3.0"
@@ -133,10 +133,15 @@ def _compose(*words: str, environment: dict[str, str] | None = None) -> str:
     done = subprocess.run(
         ["docker", "compose", "--project-name", project, "--file", str(COMPOSE_FILE), *words],
         env={**os.environ, **(environment or {})},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    if done.returncode != 0:
+        asked = f"docker compose {words[0]}"
+        raise InfrastructureError(
+            f"{asked} failed (BANGFU_INFRASTRUCTURE=native goes without):\n{done.stderr.strip()}"
+        )
     return done.stdout
 
 

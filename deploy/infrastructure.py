@@ -22,7 +22,19 @@ import psycopg
 from psycopg import sql
 
 from deploy import containers
-from deploy.native.process import CHECKOUT, Identity, last_lines
+from deploy.native.process import CHECKOUT, Identity, InfrastructureError, last_lines
+
+__all__ = [
+    "Infrastructure",
+    "InfrastructureError",
+    "create_database",
+    "database_url",
+    "drop_database",
+    "find_running",
+    "start_detached",
+    "start_infrastructure",
+    "stop_detached",
+]
 
 APPLICATION_DATABASE = "bangfu"
 KEYS_DATABASE = "bangfu_keys"
@@ -33,10 +45,6 @@ VARIABLES = {
 }
 START_SECONDS = 150.0
 STOP_SECONDS = 60.0
-
-
-class InfrastructureError(Exception):
-    """There are no servers to be had; the message tells a person what to do."""
 
 
 @dataclass(frozen=True)

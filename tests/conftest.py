@@ -18,6 +18,7 @@ from deploy.infrastructure import (
     drop_database,
     start_infrastructure,
 )
+from deploy.native.process import Identity
 
 TEST_FOLDER = Path(__file__).resolve().parents[1] / ".bangfu" / "test"
 
@@ -30,9 +31,18 @@ class FreshDatabases:
     keys_url: str
 
 
+def forget_old_logs(kept: int = 5) -> None:
+    """Leave the logs of the last failed runs, and of those that run now beside this one."""
+    folders = sorted(TEST_FOLDER.glob("[0-9]*"), key=lambda folder: folder.stat().st_mtime)
+    for folder in folders[:-kept]:
+        if not Identity.of(int(folder.name)).is_alive():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def infrastructure(request: pytest.FixtureRequest) -> Iterator[Infrastructure]:
     """PostgreSQL and Kafka for the whole session; their logs stay if a test failed."""
+    forget_old_logs()
     folder = TEST_FOLDER / str(os.getpid())
     with start_infrastructure(folder) as servers:
         yield servers

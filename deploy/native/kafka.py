@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deploy.native.process import (
     CHECKOUT,
-    ServerError,
+    InfrastructureError,
     free_ports,
     last_lines,
     signal_and_wait,
@@ -71,7 +71,7 @@ class Kafka:
             said = self._log.read_bytes()[written:].decode(errors="replace")
             if not re.search(r"BindException|Address already in use|in use", said):
                 break
-        raise ServerError(f"Kafka did not start:\n{last_lines(self._log)}")
+        raise InfrastructureError(f"Kafka did not start:\n{last_lines(self._log)}")
 
     def stop(self, *, keep_data: bool) -> None:
         if self.process is not None:
@@ -122,7 +122,9 @@ class Kafka:
         while tool.poll() is None:
             yield
         if tool.returncode != 0:
-            raise ServerError(f"Kafka's log folder was not formatted:\n{last_lines(self._log)}")
+            raise InfrastructureError(
+                f"Kafka's log folder was not formatted:\n{last_lines(self._log)}"
+            )
 
     def _java(self, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:
         temporary = f"-Djava.io.tmpdir={self._folder / 'temporary'}"
@@ -150,7 +152,7 @@ def find_java() -> Path:
     """The program `java` that ./run setup has found to be new enough."""
     link = CHECKOUT / ".bangfu" / "java"
     if not link.exists():
-        raise ServerError("Java 17 or later is missing: run ./run setup")
+        raise InfrastructureError("Java 17 or later is missing: run ./run setup")
     return link.resolve()
 
 
@@ -159,5 +161,5 @@ def jar_folder() -> Path:
     version = hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
     folder = CHECKOUT / ".bangfu" / "kafka" / version
     if not folder.is_dir():
-        raise ServerError("Kafka's jars are missing: run ./run setup")
+        raise InfrastructureError("Kafka's jars are missing: run ./run setup")
     return folder

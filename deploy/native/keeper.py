@@ -23,7 +23,7 @@ from types import FrameType
 
 from deploy.native.kafka import Kafka
 from deploy.native.postgres import Postgres
-from deploy.native.process import Identity, Server, ServerError
+from deploy.native.process import Identity, InfrastructureError, Server
 
 LOCK_SECONDS = 30.0
 CRASHES_FORGIVEN = 20
@@ -46,6 +46,8 @@ class Keeper:
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._hear_signal)
+        if self._temporary:
+            self._stop_all()  # Data of an earlier keeper that was killed is not to be found again.
         try:
             self._advance({server.name: server.starting() for server in self._servers})
             if not self._must_stop():
@@ -53,8 +55,11 @@ class Keeper:
                 self._watch()
         finally:
             (self._folder / "servers.json").unlink(missing_ok=True)
-            for server in self._servers:
-                server.stop(keep_data=not self._temporary)
+            self._stop_all()
+
+    def _stop_all(self) -> None:
+        for server in self._servers:
+            server.stop(keep_data=not self._temporary)
 
     def _hear_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._asked_to_stop = True
@@ -98,7 +103,7 @@ class Keeper:
             names = " and ".join(server.name for server in crashed)
             self._crashes += 1
             if self._crashes > CRASHES_FORGIVEN:
-                raise ServerError(f"{names} crashed again and again")
+                raise InfrastructureError(f"{names} crashed again and again")
             print(f"{names} ended unasked: starting again", file=sys.stderr, flush=True)
             self._advance({server.name: server.starting() for server in crashed})
             self._write_state(addresses)
@@ -118,7 +123,7 @@ def hold_folder(folder: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise ServerError(f"servers already run in {folder}") from None
+                raise InfrastructureError(f"servers already run in {folder}") from None
             time.sleep(0.1)
         else:
             return lock
@@ -129,7 +134,7 @@ def main(folder: str, tie: str, life: str) -> int:
     try:
         hold_folder(Path(folder))
         Keeper(Path(folder), attached=tie == "attached", temporary=life == "temporary").run()
-    except (ServerError, OSError) as error:
+    except (InfrastructureError, OSError) as error:
         print(json.dumps({"error": str(error)}), flush=True)
         print(error, file=sys.stderr, flush=True)
         return 1

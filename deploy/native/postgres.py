@@ -18,7 +18,13 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from deploy.native.process import ServerError, free_ports, last_lines, signal_and_wait, spawn
+from deploy.native.process import (
+    InfrastructureError,
+    free_ports,
+    last_lines,
+    signal_and_wait,
+    spawn,
+)
 
 OLDEST_VERSION = 15
 SUPERUSER = "postgres"
@@ -33,6 +39,9 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "password_encryption": "scram-sha-256",
+    # Values of rows stay out of the log: its details may quote a person's.
+    "log_error_verbosity": "terse",
+    "log_checkpoints": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
@@ -76,7 +85,7 @@ class Postgres:
             if not re.search(r"could not bind|could not create any TCP|still in use", said):
                 break
             yield from _pause(0.5)  # Another server was faster, or old backends still leave.
-        raise ServerError(f"PostgreSQL did not start:\n{last_lines(self._log)}")
+        raise InfrastructureError(f"PostgreSQL did not start:\n{last_lines(self._log)}")
 
     def stop(self, *, keep_data: bool) -> None:
         if self.process is not None:
@@ -89,7 +98,9 @@ class Postgres:
 
     def _open_folder(self) -> None:
         if self._user is not None and not Path("/proc/self/fd").is_dir():
-            raise ServerError("PostgreSQL can't be started by root here: run as another user")
+            raise InfrastructureError(
+                "PostgreSQL can't be started by root here: run as another user"
+            )
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._user is None or self._folder_fd is not None:
             return
@@ -151,7 +162,7 @@ class Postgres:
         while initdb.poll() is None:
             yield
         if initdb.returncode != 0:
-            raise ServerError(f"PostgreSQL's initdb failed:\n{last_lines(self._log)}")
+            raise InfrastructureError(f"PostgreSQL's initdb failed:\n{last_lines(self._log)}")
         (self._folder / "initialised").touch()
 
     def _launch(self) -> None:
@@ -161,7 +172,7 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         if self._binaries is None:
-            raise ServerError("PostgreSQL's programs were not looked for")
+            raise InfrastructureError("PostgreSQL's programs were not looked for")
         return spawn(
             [self._binaries / program, *arguments],
             log=self._log,
@@ -203,7 +214,9 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
             return pwd.getpwnam(name)
         except KeyError:
             continue
-    raise ServerError("PostgreSQL refuses root, and there is no user 'postgres' or 'nobody'")
+    raise InfrastructureError(
+        "PostgreSQL refuses root, and there is no user 'postgres' or 'nobody'"
+    )
 
 
 def find_binaries() -> Path:
@@ -211,7 +224,7 @@ def find_binaries() -> Path:
     found = [(version, path) for path in candidates() if (version := _version(path))]
     suitable = [entry for entry in found if entry[0] >= OLDEST_VERSION]
     if not suitable:
-        raise ServerError(
+        raise InfrastructureError(
             f"PostgreSQL {OLDEST_VERSION} or later is missing: install it, or run ./run setup"
         )
     # The system's own come first; among them the newest.

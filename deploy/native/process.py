@@ -25,8 +25,8 @@ PORTS = range(20_000, 32_000)
 _PR_SET_PDEATHSIG = 1
 
 
-class ServerError(Exception):
-    """A server can't be had on this machine; the message tells a person what to do."""
+class InfrastructureError(Exception):
+    """There are no servers to be had; the message tells a person what to do."""
 
 
 class Server(Protocol):
@@ -107,7 +107,7 @@ def free_ports(count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise ServerError("no free port between 20000 and 32000 on 127.0.0.1")
+    raise InfrastructureError("no free port between 20000 and 32000 on 127.0.0.1")
 
 
 def spawn(

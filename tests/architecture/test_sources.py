@@ -18,7 +18,7 @@ FUNCTION_LINES = 64
 # An exemption names its rule and goes on with a reason in words.
 EXEMPTION = re.compile(r"#\s*(?:type:\s*ignore|noqa)")
 EXPLAINED = re.compile(
-    r"#\s*(?:type:\s*ignore\[[\w, -]+\]|noqa: ?[A-Z]+\d+(?:, ?[A-Z]+\d+)*)\W+\w*[a-z]{2}"
+    r"#\s*(?:type:\s*ignore\[[\w, -]+\]|noqa: ?[A-Z]+\d+(?:, ?[A-Z]+\d+)*)\W.*[a-z]{2}"
 )
 
 

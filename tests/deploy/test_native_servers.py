@@ -17,14 +17,13 @@ import pytest
 from deploy import infrastructure
 from deploy.infrastructure import (
     Infrastructure,
-    InfrastructureError,
     find_running,
     start_detached,
     start_infrastructure,
     stop_detached,
 )
 from deploy.native import kafka, postgres
-from deploy.native.process import CHECKOUT, Identity, Server, free_ports
+from deploy.native.process import CHECKOUT, Identity, InfrastructureError, Server, free_ports
 
 USER_OF_SERVERS = """
 import sys, time
