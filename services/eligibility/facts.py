@@ -6,8 +6,6 @@ Streams: ``decisions-<case_id>``, and ``parameters-<scope>`` of a fund, place or
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field
-
 from shared.fact import Count, Fact, Fen, Value
 from shared.sealed import Category, Personal
 
@@ -28,6 +26,7 @@ class VersionUsed(Value):
     scope: str
     effective_from: date | None
     announced_on: date | None
+    source: str | None = None
 
 
 class Comparison(Value):
@@ -67,6 +66,10 @@ class EligibilityDetermined(Fact, name="bangfu.eligibility.EligibilityDetermined
     versions: tuple[VersionUsed, ...]
     # Whoever visited neither confirms nor approves (reading 18).
     visitors: tuple[str, ...]
+    # What only a person's finding settles (reading 5), even beside a class that matched.
+    undetermined: tuple[str, ...] = ()
+    # Whose reviewer confirms: the nearest centre above the holder, else the root.
+    centre_id: str = ""
 
 
 class EligibilityConfirmed(Fact, name="bangfu.eligibility.EligibilityConfirmed"):
@@ -135,8 +138,30 @@ class CapUsed(Value):
     room_fen: Fen
 
 
+class AwardInputs(Value):
+    """The numbers that went in, in fen; null or empty where the programme has no such number."""
+
+    asked_fen: Fen | None = None
+    self_paid_fen: Fen | None = None
+    self_paid_before_fen: Fen | None = None
+    loss_fen: Fen | None = None
+    school_month_fen: Fen | None = None
+    standard_by_month_fen: tuple[Fen, ...] = ()
+
+
+class OtherFund(Value):
+    """What another fund gave this case for the same: a warning, never counted (reading 12)."""
+
+    fund: str
+    amount_fen: Fen
+
+
 class AwardComputed(Fact, name="bangfu.eligibility.AwardComputed"):
-    """The amount by the rules in force; it takes the room under the caps at once."""
+    """The amount by the rules in force; it takes the room under the caps at once.
+
+    ``basis_fen`` is what this request adds to the household's self-paid sum of the year
+    (medical; else 0), so that bills count whatever their order (reading 10).
+    """
 
     case_id: str
     award_id: str
@@ -152,10 +177,16 @@ class AwardComputed(Fact, name="bangfu.eligibility.AwardComputed"):
     caps: tuple[CapUsed, ...]
     binding: str
     versions: tuple[VersionUsed, ...]
+    inputs: AwardInputs = AwardInputs()
+    other_funds: tuple[OtherFund, ...] = ()
 
 
 class AwardRefused(Fact, name="bangfu.eligibility.AwardRefused"):
-    """Refused when computed, for want of cover, or because the file closed; room is given back."""
+    """Refused when computed, for want of cover, or because the file closed; room is given back.
+
+    At stage ``computing`` nothing had been taken: ``amount_fen`` is 0, and ``basis_fen`` is the
+    bill that counts in the year all the same. At the other stages both are given back.
+    """
 
     case_id: str
     award_id: str
@@ -169,6 +200,9 @@ class AwardRefused(Fact, name="bangfu.eligibility.AwardRefused"):
     amount_fen: Fen
     basis_fen: Fen
     incident_id: str | None
+    caps: tuple[CapUsed, ...] = ()
+    versions: tuple[VersionUsed, ...] = ()
+    inputs: AwardInputs = AwardInputs()
 
 
 class CoverTakenOver(Fact, name="bangfu.eligibility.CoverTakenOver"):
@@ -188,7 +222,11 @@ class AwardApproved(Fact, name="bangfu.eligibility.AwardApproved"):
 
 
 class ParameterProposed(Fact, name="bangfu.eligibility.ParameterProposed"):
-    """A version of a rule parameter, as one person enters it; it decides nothing yet."""
+    """A version of a rule parameter, as one person enters it; it decides nothing yet.
+
+    ``scope`` is the place of a line, the fund of a standard or of rules, the school of a cost;
+    a cost without dates holds on every day.
+    """
 
     proposal_id: str
     parameter: ParameterName
