@@ -12,6 +12,8 @@ STREAMS = ("organisation",)
 
 
 class OrganisationFounded(Fact, name="bangfu.network.OrganisationFounded"):
+    """There is a new organisation; its place in the tree is a fact of its own."""
+
     organisation: str
     kind: str
     name: str
@@ -19,23 +21,31 @@ class OrganisationFounded(Fact, name="bangfu.network.OrganisationFounded"):
 
 
 class OrganisationClosed(Fact, name="bangfu.network.OrganisationClosed"):
+    """From ``closed_on`` on nobody acts for it any more."""
+
     organisation: str
     closed_on: date
 
 
 class EdgeOpened(Fact, name="bangfu.network.EdgeOpened"):
+    """``child`` stands under ``parent`` from this day on."""
+
     child: str
     parent: str
     from_day: date
 
 
 class EdgeClosed(Fact, name="bangfu.network.EdgeClosed"):
+    """``child`` stands under ``parent`` no longer."""
+
     child: str
     parent: str
     to_day: date
 
 
 class OfficeTaken(Fact, name="bangfu.network.OfficeTaken"):
+    """``person`` holds the office from this day on."""
+
     person: str
     organisation: str
     role: str
@@ -43,6 +53,8 @@ class OfficeTaken(Fact, name="bangfu.network.OfficeTaken"):
 
 
 class OfficeLeft(Fact, name="bangfu.network.OfficeLeft"):
+    """``person`` holds the office no longer."""
+
     person: str
     organisation: str
     role: str
@@ -50,6 +62,8 @@ class OfficeLeft(Fact, name="bangfu.network.OfficeLeft"):
 
 
 class DelegationGiven(Fact, name="bangfu.network.DelegationGiven"):
+    """Who holds ``role`` in ``to_organisation`` acts in it for ``organisation`` too."""
+
     organisation: str
     to_organisation: str
     role: str
@@ -57,6 +71,8 @@ class DelegationGiven(Fact, name="bangfu.network.DelegationGiven"):
 
 
 class DelegationEnded(Fact, name="bangfu.network.DelegationEnded"):
+    """The role is taken back."""
+
     organisation: str
     to_organisation: str
     role: str
