@@ -123,7 +123,7 @@ def line_fen(place: str, day: date) -> int:
 
 def household(seed: int, number: int, year: int, world: World) -> Household:
     """The household with this number; the same for the same seed, number and year."""
-    draw = Random(f"{seed}/{number}")  # noqa: S311 - a story, not a secret
+    draw = Random(f"{seed}/{number}")
     last = date(year, *LAST_DAY)
     first = date(year, 1, 6)
     applied_on = first + timedelta(days=draw.randint(0, (last - first).days))
