@@ -54,8 +54,8 @@ _LONGEST_NUMBER = 10**14
 
 
 def scrub_text(text: str) -> str:
-    """The text with everything taken out that looks personal."""
-    return _PERSONAL.sub(REMOVED, text)
+    """The text with everything taken out that looks personal, and no lone surrogates."""
+    return _PERSONAL.sub(REMOVED, text).encode("utf-8", "replace").decode("utf-8")
 
 
 def scrub(value: Any, depth: int = 0) -> Any:

@@ -4,11 +4,11 @@ Logs are JSON lines with the service, the correlation and the case. Metrics are 
 operator watches: how far behind, how much held, how often in conflict, how long for an answer.
 """
 
+import contextlib
 import logging
 import sys
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any, TextIO
 
 import orjson
@@ -137,7 +137,7 @@ def configure_logging(service: str, level: str = "info", stream: TextIO | None =
             structlog.processors.JSONRenderer(serializer=_as_json),
         ],
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = _Handler(stream or sys.stderr)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -162,7 +162,19 @@ def configure_logging(service: str, level: str = "info", stream: TextIO | None =
     )
 
 
-def log_context(*, correlation_id: str = "", case_id: str = "") -> AbstractContextManager[object]:
+class _Handler(logging.StreamHandler[TextIO]):
+    """An entry that can't be written is counted as lost; printing it would go past the scrubber."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        kind = type(sys.exc_info()[1]).__name__
+        lost = {"event": "log_entry_lost", "logger": record.name, "error": kind}
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(_as_json(lost) + self.terminator)
+
+
+def log_context(
+    *, correlation_id: str = "", case_id: str = ""
+) -> contextlib.AbstractContextManager[object]:
     """Within the block every log entry names the correlation and the case."""
     named = {"correlation_id": correlation_id, "case_id": case_id}
     return bound_contextvars(**{name: value for name, value in named.items() if value})
@@ -184,7 +196,7 @@ def _add_trace(_logger: Any, _method: str, entry: Any) -> Any:
 
 
 def _as_json(entry: Any, **_options: Any) -> str:
-    return orjson.dumps(entry, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return orjson.dumps(entry).decode()  # The scrubber leaves nothing that JSON does not know.
 
 
 # HTTP
