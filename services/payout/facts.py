@@ -109,12 +109,13 @@ class PayoutIssued(Fact, name="bangfu.payout.PayoutIssued"):
 
 
 class PayoutAccepted(Fact, name="bangfu.payout.PayoutAccepted"):
-    """The bank has it and will carry it out; asked again if that is not heard by ``confirm_by``."""
+    """The bank has it and will carry it out; asked if its last word is not there by ``confirm_by``."""
 
     case_id: str
     payout_id: str
     bank_reference: str
     confirm_by: date
+    ask_on: date
 
 
 class PayoutUnresolved(Fact, name="bangfu.payout.PayoutUnresolved"):

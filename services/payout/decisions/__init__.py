@@ -1,0 +1,1 @@
+"""What payout decides: a file for each step, pure throughout."""
