@@ -5,7 +5,6 @@ office, the idempotency key, the answer to a command, work lists and single view
 security. It knows no rule.
 """
 
-from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence

@@ -85,8 +85,9 @@ BEGIN
     END IF;
     IF p ? 'reference' THEN
         INSERT INTO reference (kind, key, document)
-            SELECT kind, key, document FROM jsonb_to_recordset(p->'reference')
-                WITH ORDINALITY AS r(kind text, key text, document text, ord bigint) ORDER BY ord
+            SELECT kind, key, document
+            FROM ROWS FROM (jsonb_to_recordset(p->'reference') AS (kind text, key text, document text))
+                WITH ORDINALITY AS r(kind, key, document, ord) ORDER BY ord
             ON CONFLICT (key) DO NOTHING;  -- a reference row is one fact's copy: the same key is the same row
     END IF;
     IF p ? 'own' THEN
@@ -114,9 +115,10 @@ BEGIN
         INSERT INTO held (key, topic, partition, record_offset, generation, headers, value, reason, waits_for)
             SELECT key, topic, partition, record_offset, generation, decode(headers, 'base64'),
                    decode(value, 'base64'), reason, waits_for
-            FROM jsonb_to_recordset(p->'held') WITH ORDINALITY AS h(key text, topic text, partition integer,
-                 record_offset bigint, generation text, headers text, value text, reason text, waits_for text,
-                 ord bigint)
+            FROM ROWS FROM (jsonb_to_recordset(p->'held') AS (key text, topic text, partition integer,
+                 record_offset bigint, generation text, headers text, value text, reason text, waits_for text))
+                WITH ORDINALITY AS h(key, topic, partition, record_offset, generation, headers, value, reason,
+                                     waits_for, ord)
             ORDER BY ord
             ON CONFLICT (topic, partition, record_offset, generation) DO NOTHING;  -- delivered twice, held once
     END IF;
