@@ -73,6 +73,8 @@ class EligibilityDetermined(Fact, name="bangfu.eligibility.EligibilityDetermined
 
 
 class EligibilityConfirmed(Fact, name="bangfu.eligibility.EligibilityConfirmed"):
+    """A reviewer of the centre agrees with one determination (K10, reading 17)."""
+
     case_id: str
     determination_id: str
     outcome: Literal["eligible", "not_eligible", "no_rule"]
@@ -83,6 +85,8 @@ class EligibilityConfirmed(Fact, name="bangfu.eligibility.EligibilityConfirmed")
 
 
 class Student(Value):
+    """Who studies where; a cost is kept for each school (K13)."""
+
     person_id: str
     school: str
 
@@ -107,6 +111,8 @@ class FileTakenOver(Fact, name="bangfu.eligibility.FileTakenOver"):
 
 
 class FileClosed(Fact, name="bangfu.eligibility.FileClosed"):
+    """The file left the register: it takes no new award."""
+
     case_id: str
     exit: str
 
@@ -206,12 +212,16 @@ class AwardRefused(Fact, name="bangfu.eligibility.AwardRefused"):
 
 
 class CoverTakenOver(Fact, name="bangfu.eligibility.CoverTakenOver"):
+    """Payout keeps the money ready: the award may be approved."""
+
     case_id: str
     award_id: str
     amount_fen: Fen
 
 
 class AwardApproved(Fact, name="bangfu.eligibility.AwardApproved"):
+    """Approved under its cover by a person of the centre: it will be paid."""
+
     case_id: str
     award_id: str
     programme: Programme
