@@ -305,22 +305,27 @@ class BrokenRecord(ValueError):
     """A Kafka record that is no fact of ours, or whose hash does not hold."""
 
 
-def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Recorded:
-    """Read a Kafka record in CloudEvents binary mode; its hash is checked here.
-
-    Raises BrokenRecord if an attribute is missing, malformed, or the hash does not hold.
-    """
+def claimed_by_headers(headers: Mapping[str, str], value: bytes | None) -> Recorded:
+    """What a Kafka record in CloudEvents binary mode says of itself; nothing is checked."""
     attributes = {
         name.removeprefix("ce_"): text
         for name, text in headers.items()
         if name.startswith("ce_") and name not in ("ce_hash", "ce_traceparent")
     }
     attributes["datacontenttype"] = headers.get("content-type", "")
-    found = Recorded(
+    return Recorded(
         attributes, headers.get("ce_hash", ""), value or b"", headers.get("ce_traceparent", "")
     )
+
+
+def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Recorded:
+    """Read a Kafka record in CloudEvents binary mode; its hash is checked here.
+
+    Raises BrokenRecord if an attribute is missing, malformed, or the hash does not hold.
+    """
+    found = claimed_by_headers(headers, value)
     try:
-        if chain_hash(attributes, found.raw) != found.hash:
+        if chain_hash(found.attributes, found.raw) != found.hash:
             raise BrokenRecord("hash")
         _ = (found.version, found.lamport, found.heard, found.occurred_on, found.recorded_at)
         _ = (found.schema_version, found.stream, found.subject, found.actor, found.fact_id)
