@@ -84,6 +84,13 @@ class EligibilityConfirmed(Fact, name="bangfu.eligibility.EligibilityConfirmed")
     reviewer: str
 
 
+class RejectionTakenOver(Fact, name="bangfu.eligibility.RejectionTakenOver"):
+    """Intake rejected the case before a class was confirmed: there is nothing left to confirm."""
+
+    case_id: str
+    rule: str
+
+
 class Student(Value):
     """Who studies where; a cost is kept for each school (K13)."""
 

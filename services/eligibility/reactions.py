@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 
 from services.eligibility.decisions.cover import RefuseCover, TakeCover
-from services.eligibility.decisions.determination import DetermineAfterRelief, DetermineEligibility
+from services.eligibility.decisions.determination import (
+    DetermineAfterRelief,
+    DetermineEligibility,
+    TakeRejection,
+)
 from services.eligibility.decisions.files import CloseFile, TakeFileOver
 from services.eligibility.facts import Student
 from services.intake import facts as intake
@@ -50,6 +54,11 @@ def on_relief_outcome_recorded(fact: intake.ReliefOutcomeRecorded, _: Recorded) 
     return _tell(fact.case_id, command)
 
 
+def on_case_rejected(fact: intake.CaseRejected, _: Recorded) -> Sequence[Tell]:
+    """Rejected: there may be something left to take off a list."""
+    return _tell(fact.case_id, TakeRejection(rule=fact.rule))
+
+
 def on_file_registered(fact: intake.FileRegistered, _: Recorded) -> Sequence[Tell]:
     """On file: awards may be asked for."""
     command = TakeFileOver(
@@ -88,6 +97,7 @@ REACTIONS: dict[type[Fact], Reaction] = {
     **reactions_for(network),
     intake.VisitsReconciled: on_visits_reconciled,
     intake.ReliefOutcomeRecorded: on_relief_outcome_recorded,
+    intake.CaseRejected: on_case_rejected,
     intake.FileRegistered: on_file_registered,
     intake.FileDeregistered: on_file_deregistered,
     payout.CoverReserved: on_cover_reserved,

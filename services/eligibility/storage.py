@@ -99,6 +99,8 @@ def _in_force(rules: RulesInForce, fact: ParameterAnnounced, day: date, known_on
 def _stage(state: CaseDecisions) -> str:
     if state.closed is not None:
         return "closed"
+    if state.rejected is not None:
+        return "rejected"
     if state.file is not None:
         return "on_file"
     return "confirmed" if state.confirmed is not None else "proposed"
@@ -109,6 +111,7 @@ def _case_document(state: CaseDecisions) -> dict[str, Any]:
         "case_id": state.case_id,
         "determination": state.determined and _plain(state.determined),
         "confirmation": state.confirmed and _plain(state.confirmed),
+        "rejected_by": state.rejected and state.rejected.rule,
         "file": state.file and _plain(state.file),
         "exit": state.closed and state.closed.exit,
         "awards": [_award(award) for award in state.awards],
@@ -132,7 +135,9 @@ def _award(award: Award) -> dict[str, Any]:
 
 def _confirmation(stream: str, state: CaseDecisions) -> Iterator[View]:
     proposed = state.determined
-    if proposed is None or state.confirmed is not None or proposed.outcome not in CONFIRMABLE:
+    if proposed is None or proposed.outcome not in CONFIRMABLE:
+        return
+    if state.confirmed is not None or state.rejected is not None:
         return
     yield View(
         "work",

@@ -16,12 +16,14 @@ from services.eligibility.facts import (
     EligibilityDetermined,
     FileClosed,
     FileTakenOver,
+    RejectionTakenOver,
 )
 from shared.fact import Fact, Recorded
 
 CaseFact = (
     EligibilityDetermined
     | EligibilityConfirmed
+    | RejectionTakenOver
     | FileTakenOver
     | FileClosed
     | AwardRequested
@@ -61,6 +63,7 @@ class CaseDecisions:
     case_id: str
     determined: EligibilityDetermined | None = None
     confirmed: EligibilityConfirmed | None = None
+    rejected: RejectionTakenOver | None = None
     file: FileTakenOver | None = None
     closed: FileClosed | None = None
     awards: tuple[Award, ...] = ()
@@ -89,6 +92,8 @@ def evolve(state: CaseDecisions, fact: Fact, _: Recorded) -> CaseDecisions:
             return replace(state, determined=stated)
         case EligibilityConfirmed():
             return replace(state, confirmed=stated)
+        case RejectionTakenOver():
+            return replace(state, rejected=stated)
         case FileTakenOver():
             return replace(state, file=stated)
         case FileClosed():

@@ -13,6 +13,7 @@ from services.eligibility.facts import (
     Comparison,
     EligibilityConfirmed,
     EligibilityDetermined,
+    RejectionTakenOver,
 )
 from services.eligibility.rules import classes
 from shared.room import Answer, Command, Decided, Refusal, Situation
@@ -50,6 +51,12 @@ class ConfirmEligibility(Command):
     determination_id: str
 
 
+class TakeRejection(Command):
+    """Intake rejected the case."""
+
+    rule: str
+
+
 def determine(state: CaseDecisions, command: DetermineEligibility, at: Situation) -> Answer:
     """Propose the classes by the rules in force and announced on the application day.
 
@@ -57,6 +64,8 @@ def determine(state: CaseDecisions, command: DetermineEligibility, at: Situation
     """
     if state.confirmed is not None:
         return _ALREADY_CONFIRMED
+    if state.rejected is not None:
+        return _REJECTED
     incident = None
     if command.incident_kind is not None and command.incident_on is not None:
         incident = classes.Incident(
@@ -151,6 +160,8 @@ def confirm(state: CaseDecisions, command: ConfirmEligibility, _: Situation) -> 
         return refused
     if state.confirmed is not None:
         return _ALREADY_CONFIRMED
+    if state.rejected is not None:
+        return _REJECTED
     if command.determination_id != proposed.determination_id:
         return _SUPERSEDED
     if proposed.outcome in ("refer", "needs_determination"):
@@ -170,12 +181,20 @@ def confirm(state: CaseDecisions, command: ConfirmEligibility, _: Situation) -> 
     )
 
 
+def take_rejection(state: CaseDecisions, command: TakeRejection, _: Situation) -> Answer:
+    """A case rejected before its class was confirmed leaves the reviewer's list."""
+    if state.confirmed is not None or state.rejected is not None:
+        return Decided()
+    return Decided([RejectionTakenOver(case_id=state.case_id, rule=command.rule)])
+
+
 _OWN = {"by", "occurred_on", "fact_id", "relief", "hardship_after_relief"}
 
 _NOT_DETERMINED = Refusal(
     "not_determined", "入户核对尚未完成", "the visits are not reconciled yet", rule="reading 16"
 )
 _ALREADY_CONFIRMED = Refusal("already_confirmed", "资格已经确认", "the class is confirmed already")
+_REJECTED = Refusal("case_rejected", "本案已驳回", "the case was rejected")
 _SUPERSEDED = Refusal(
     "determination_superseded",
     "认定结果已更新，请按最新结果确认",
