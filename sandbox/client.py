@@ -24,7 +24,8 @@ class RefusedError(Exception):
     """A service said no; ``problem`` is its RFC 9457 body."""
 
     def __init__(self, status: int, problem: Mapping[str, Any], what: str) -> None:
-        super().__init__(f"{what}: {status} {problem.get('type')} {problem.get('title_en')}")
+        where = problem.get("errors") or problem.get("field") or ""
+        super().__init__(f"{what}: {status} {problem.get('type')} {where}")
         self.status = status
         self.problem = problem
 

@@ -33,7 +33,7 @@ ROLES: Final = {
     "centre": ("reviewer", "approver", "visitor"),
     "station": ("chair", "handler", "visitor"),
     "industrial_union": ("chair", "handler", "visitor"),
-    "union": ("chair", "handler"),
+    "union": ("chair", "handler", "visitor"),
 }
 
 

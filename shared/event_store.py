@@ -313,7 +313,7 @@ class EventStore:
         return [(row["stream"], row["due_on"], orjson.loads(row["document"])) for row in rows]
 
     async def overview(self) -> dict[str, Any]:
-        """How much work waits for each office, and the day of the next timer."""
+        """Work that waits, by office; the day of the next timer; cases by stage."""
         s = self.schema
         work = await self.worker.fetch(
             f"SELECT organisation, role, count(*) AS items FROM {s}.views "  # noqa: S608 - as above
@@ -322,7 +322,12 @@ class EventStore:
         next_timer = await self.worker.fetchval(
             f"SELECT min(due_on) FROM {s}.views WHERE model = 'timer'"  # noqa: S608 - as above
         )
+        stages = await self.worker.fetch(
+            f"SELECT status, count(*) AS cases FROM {s}.views "  # noqa: S608 - as above
+            "WHERE model = 'case' GROUP BY status ORDER BY status"
+        )
         return {
+            "stages": {row["status"]: row["cases"] for row in stages},
             "work": {f"{row['organisation']}/{row['role']}": row["items"] for row in work},
             "next_timer_on": next_timer,
         }

@@ -1,0 +1,100 @@
+"""Knowing that nothing is on its way any more: marks, queues and timers are at rest.
+
+A simulated day may only end then. Each service gives one cheap answer; two identical answers of
+all of them, each at rest in itself and with what it hears, mean that nothing moved in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sandbox.client import Client
+from sandbox.installation import SERVICES
+
+PATIENCE_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 0.01
+
+Statuses = Mapping[str, Mapping[str, Any]]
+
+
+class RestlessError(Exception):
+    """Something kept moving, or stood still with work before it; the message says what."""
+
+
+class Rest:
+    """Waits for one installation to come to rest."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.latest: Statuses = {}
+
+    async def look(self) -> Statuses:
+        """The status of all services and the bank."""
+        names = (*SERVICES, "bank")
+        answers = await asyncio.gather(*(self._client.open(name, "/status") for name in names))
+        self.latest = dict(zip(names, answers, strict=True))
+        return self.latest
+
+    async def wait(self, today: str, patience_seconds: float = PATIENCE_SECONDS) -> Statuses:
+        """Until two looks in a row agree that all is at rest. Raises RestlessError."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_seconds
+        before: tuple[Any, ...] | None = None
+        while True:
+            statuses = await self.look()
+            restless = reasons(statuses, today)
+            signature = None if restless else _signature(statuses)
+            if signature is not None and signature == before:
+                return statuses
+            before = signature
+            if loop.time() > deadline:
+                raise RestlessError("; ".join(restless) or "still moving")
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def reasons(statuses: Statuses, today: str) -> list[str]:
+    """What is not at rest, in an operator's words."""
+    found = []
+    ends: dict[str, int] = {}
+    for status in statuses.values():
+        for outbox in status.get("relay", {}).get("outboxes", ()):
+            for partition, end in outbox["ends"].items():
+                ends[f"{outbox['topic']}/{partition}"] = end
+    for name in SERVICES:
+        status = statuses[name]
+        facts = status["relay"]["outboxes"][0]
+        if not status["relay"]["is_at_rest"] or facts["published"] < status["last_position"]:
+            found.append(f"{name}: {status['last_position'] - facts['published']} unpublished")
+        behind = [p for p, at in status["positions"].items() if at < ends.get(p, 0)]
+        if behind:
+            found.append(f"{name}: behind on {len(behind)} partitions")
+        if status["in_flight"]:
+            found.append(f"{name}: {status['in_flight']} commands in flight")
+        if status["timers_rested_on"] != today:
+            found.append(f"{name}: timers not done")
+        if status["held"]:
+            found.append(f"{name}: holds {status['held']}")
+    bank = statuses["bank"]
+    if not bank["at_rest"] or any(
+        at < ends.get(partition, 0) for partition, at in bank["positions"].items()
+    ):
+        found.append("bank: at work")
+    return found
+
+
+def _signature(statuses: Statuses) -> tuple[Any, ...]:
+    services = tuple(statuses[name]["last_position"] for name in SERVICES)
+    return (*services, statuses["bank"]["handled"])
+
+
+def lags(statuses: Statuses) -> dict[str, int]:
+    """Per service: facts not yet published and records not yet heard."""
+    return {
+        name: statuses[name]["last_position"]
+        - statuses[name]["relay"]["outboxes"][0]["published"]
+        + sum(statuses[name]["lag"].values())
+        for name in SERVICES
+        if name in statuses
+    }
