@@ -109,7 +109,7 @@ class PayoutIssued(Fact, name="bangfu.payout.PayoutIssued"):
 
 
 class PayoutAccepted(Fact, name="bangfu.payout.PayoutAccepted"):
-    """The bank has it and will carry it out; asked if its last word is not there by ``confirm_by``."""
+    """The bank has it; its last word is due by ``confirm_by``, then it is asked for it."""
 
     case_id: str
     payout_id: str

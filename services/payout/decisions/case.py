@@ -43,7 +43,7 @@ class Cover:
 
     award_id: str
     fund: str
-    programme: Programme
+    programme: Programme | None
     amount_fen: int
     state: Literal["reserved", "refused", "released", "planned"]
 
@@ -248,7 +248,7 @@ def _with_cover(state: Payouts, fact: CoverReserved | CoverRefused | CoverReleas
             cover = Cover(fact.award_id, fact.fund, fact.programme, fact.amount_fen, "reserved")
             return replace(state, covers=(*state.covers, cover))
         case CoverRefused():
-            cover = Cover(fact.award_id, fact.fund, fact.programme, fact.amount_fen, "refused")
+            cover = Cover(fact.award_id, fact.fund, None, fact.amount_fen, "refused")
             return replace(state, covers=(*state.covers, cover))
         case CoverReleased():
             return _cover_state(state, fact.award_id, "released")
@@ -256,9 +256,7 @@ def _with_cover(state: Payouts, fact: CoverReserved | CoverRefused | CoverReleas
             assert_never(fact)
 
 
-def _cover_state(
-    state: Payouts, award_id: str, to: Literal["released", "planned"]
-) -> Payouts:
+def _cover_state(state: Payouts, award_id: str, to: Literal["released", "planned"]) -> Payouts:
     covers = tuple(replace(c, state=to) if c.award_id == award_id else c for c in state.covers)
     return replace(state, covers=covers)
 

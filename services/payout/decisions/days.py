@@ -13,9 +13,7 @@ from shared.room import Refusal
 REPORT_BUSINESS_DAYS: Final = 2
 
 
-def business_day_after(
-    calendar: BusinessCalendar, day: date, count: int
-) -> date | Refusal:
+def business_day_after(calendar: BusinessCalendar, day: date, count: int) -> date | Refusal:
     """The ``count``-th business day after a day; a refusal where the holidays are not published."""
     try:
         return next(islice(calendar.working_days(day_after(day)), count - 1, None))

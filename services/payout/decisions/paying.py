@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -67,7 +66,7 @@ def live(award_id: str, instalment: int) -> str:
 def plan_payout(state: Payouts, command: PlanPayout, _situation: Situation) -> Answer:
     """An approved award under cover is planned once, for the amount that is covered."""
     cover = state.cover(command.award_id)
-    if cover is None or cover.state in ("refused", "released"):
+    if cover is None or cover.programme is None or cover.state == "released":
         return Refusal("no_cover", "资金未落实", "the award is not under cover")
     if cover.state == "planned":
         return Decided()
@@ -123,28 +122,8 @@ def issue_payout(state: Payouts, command: IssuePayout, situation: Situation) -> 
     if isinstance(report_by, Refusal):
         # The fact that told this waits in quarantine until the year's holidays are entered.
         raise LookupError(report_by.en)
-    return Decided([_issued(state, payout, command, report_by, situation)])
-
-
-def _issued(
-    state: Payouts, payout: Payout, command: IssuePayout, report_by: date, situation: Situation
-) -> PayoutIssued:
-    assert state.account is not None
-    assert state.holder_name is not None
-    message_id = message_id_of(payout.payout_id)
-    end_to_end_id = end_to_end_id_of(payout.payout_id)
-    # The bytes as sent, with the sealed segments of the person in their places.
-    instruction = canonical(
-        {
-            "message_id": message_id,
-            "end_to_end_id": end_to_end_id,
-            "amount_fen": payout.amount_fen,
-            "currency": CURRENCY,
-            "account": state.account,
-            "holder_name": state.holder_name,
-        }
-    ).decode()
-    return PayoutIssued(
+    instruction = _instruction(payout, state.account, state.holder_name)
+    issued = PayoutIssued(
         case_id=state.case_id,
         payout_id=payout.payout_id,
         award_id=payout.award_id,
@@ -153,11 +132,25 @@ def _issued(
         checker=command.checker,
         fund=payout.fund,
         amount_fen=payout.amount_fen,
-        message_id=message_id,
-        end_to_end_id=end_to_end_id,
+        message_id=message_id_of(payout.payout_id),
+        end_to_end_id=end_to_end_id_of(payout.payout_id),
         account=state.account,
         holder_name=state.holder_name,
         instruction=instruction,
         instruction_mac=situation.mac("instruction", instruction),
         report_by=report_by,
     )
+    return Decided([issued])
+
+
+def _instruction(payout: Payout, account: str, holder_name: str) -> str:
+    """The exact bytes as sent, with the sealed segments of the person in their places."""
+    order = {
+        "message_id": message_id_of(payout.payout_id),
+        "end_to_end_id": end_to_end_id_of(payout.payout_id),
+        "amount_fen": payout.amount_fen,
+        "currency": CURRENCY,
+        "account": account,
+        "holder_name": holder_name,
+    }
+    return canonical(order).decode()

@@ -71,9 +71,7 @@ def _after_last_word(payout: Payout, command: RecordReport) -> Answer:
     )
 
 
-def _accept(
-    state: Payouts, payout: Payout, command: RecordReport, situation: Situation
-) -> Answer:
+def _accept(state: Payouts, payout: Payout, command: RecordReport, situation: Situation) -> Answer:
     """The bank has it: that ends the uncertainty, and starts the wait for its last word."""
     if payout.state == "accepted":
         return Decided()
@@ -93,9 +91,7 @@ def _accept(
     return Decided([accepted])
 
 
-def _confirm(
-    state: Payouts, payout: Payout, command: RecordReport, situation: Situation
-) -> Answer:
+def _confirm(state: Payouts, payout: Payout, command: RecordReport, situation: Situation) -> Answer:
     """Credited, on a day between the issue and today."""
     credited_on = command.credited_on
     issued_on = payout.issued_on or situation.today

@@ -1,0 +1,240 @@
+"""The bank's door: its own routes in, and our questions out.
+
+The bank comes as a client with its own identity. It learns an account only here, encrypted to its
+key, and each look is on record; what it reports goes through the same decision whether it came by
+itself or as an answer. Which payouts are asked about is decided by a timer; this file only asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Any, Final
+
+import asyncpg
+import httpx
+import orjson
+import structlog
+from fastapi import APIRouter, Depends, Path, Request
+from joserfc import jwe
+from pydantic import Field, ValidationError
+
+from services.payout.decisions.reports import RecordReport, ReportedState
+from services.payout.facts import FailureReason
+from services.payout.settings import PayoutSettings
+from services.payout.storage import END_TO_END_MODEL, QUERY_MODEL
+from shared.desk import Contended, Key, KeyReused
+from shared.door import Caller, CommandAnswer, Door, problem_of
+from shared.fact import Actor, canonical
+from shared.request_body import RequestBody
+from shared.room import UNKNOWN, Refusal, Tell
+from shared.service import Background, Parts
+from shared.workspace import Cause
+
+log = structlog.get_logger()
+
+JWE_HEADER: Final = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
+JWE_ALGORITHMS: Final = list(JWE_HEADER.values())
+ASKED_AT_ONCE: Final = 8
+POLL_SECONDS: Final = 0.02
+IDLE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 5.0
+CLIENT_ROLE: Final = "client"
+
+EndToEndId = Annotated[str, Path(pattern=r"^[A-Za-z0-9]{1,35}$")]
+
+
+class ReportBody(RequestBody):
+    """What the bank says of one payment."""
+
+    end_to_end_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,35}$")]
+    state: ReportedState
+    bank_reference: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+    reason: FailureReason | None = None
+    credited_on: date | None = None
+
+
+class SealedAccount(RequestBody):
+    """Where to pay, readable by the subscriber alone."""
+
+    end_to_end_id: str
+    sealed: str
+
+
+def routes(door: Door, settings: PayoutSettings) -> APIRouter:
+    """The routes under ``/bank``; nobody but the configured subscriber gets an answer."""
+    router = APIRouter(prefix="/bank", tags=["银行 bank"])
+
+    @router.get("/accounts/{end_to_end_id}", summary="收款账户 The account of an instruction")
+    async def account(
+        end_to_end_id: EndToEndId,
+        request: Request,
+        caller: Annotated[Caller, Depends(door.reader)],
+    ) -> SealedAccount:
+        await _only_the_bank(door, settings, caller, request)
+        known = await _found(door, end_to_end_id)
+        opened = await door.keys.open(
+            {known["account"], known["holder_name"]},
+            caller.actor.person,
+            f"bank account of {end_to_end_id}",
+        )
+        clear = {name: opened[known[name]] for name in ("account", "holder_name")}
+        if None in clear.values():
+            raise problem_of(
+                Refusal("erased", "个人信息已销毁", "the payee's data is destroyed", status=410)
+            )
+        payload = orjson.dumps({"end_to_end_id": end_to_end_id, **clear})
+        sealed = jwe.encrypt_compact(dict(JWE_HEADER), payload, settings.bank_key, JWE_ALGORITHMS)
+        return SealedAccount(end_to_end_id=end_to_end_id, sealed=sealed)
+
+    @router.post("/reports", summary="银行回执 The bank's report")
+    async def report(
+        body: ReportBody, request: Request, caller: Annotated[Caller, Depends(door.caller)]
+    ) -> CommandAnswer:
+        await _only_the_bank(door, settings, caller, request)
+        known = await _found(door, body.end_to_end_id)
+        command = report_of(body, known["payout_id"], caller.actor)
+        return await door.tell(caller, "payouts", known["case_id"], command, system=True)
+
+    return router
+
+
+async def _only_the_bank(
+    door: Door, settings: PayoutSettings, caller: Caller, request: Request
+) -> None:
+    if caller.client and caller.actor.person == settings.bank_subscriber:
+        return
+    await door.desk.store.deny(caller.actor.person, request.method, request.url.path)
+    raise problem_of(Refusal("not_the_bank", "仅限银行", "for the bank only", status=403))
+
+
+async def _found(door: Door, end_to_end_id: str) -> Mapping[str, Any]:
+    key = (END_TO_END_MODEL, end_to_end_id)
+    found = await door.desk.store.documents([key])
+    if key not in found:
+        raise problem_of(UNKNOWN)
+    return found[key]
+
+
+def report_of(body: ReportBody, payout_id: str, by: Actor) -> RecordReport:
+    """The command that a report or an answer stands for; a credit happened on its own day."""
+    return RecordReport(
+        by=by,
+        occurred_on=body.credited_on if body.state == "confirmed" else None,
+        payout_id=payout_id,
+        state=body.state,
+        bank_reference=body.bank_reference,
+        reason=body.reason,
+        credited_on=body.credited_on,
+    )
+
+
+class Questions:
+    """Asks the bank about the payouts that a timer has put to it, once for each question."""
+
+    def __init__(self, parts: Parts, settings: PayoutSettings, client: httpx.AsyncClient) -> None:
+        self._parts = parts
+        self._settings = settings
+        self._client = client
+        # Answered, with or without news, by payout: the number of the question.
+        self._answered: dict[str, int] = {}
+        self._open = 0
+        self._woken = True
+        parts.desk.after_write.append(self.wake)
+        parts.outgoing["bank_questions"] = self.waiting
+
+    def wake(self) -> None:
+        """Facts were written: there may be a new question among them."""
+        self._woken = True
+
+    def waiting(self) -> int:
+        """How many questions may still have to be put."""
+        return max(self._open, int(self._woken))
+
+    async def run(self) -> None:
+        """Ask until cancelled. A time-out changes nothing: the question is put again."""
+        pause = POLL_SECONDS
+        idle = 0.0
+        while True:
+            if self._woken or self._open or idle > IDLE_SECONDS:
+                self._woken, idle = False, 0.0
+                failed = await self._round()
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if failed else POLL_SECONDS
+            await asyncio.sleep(pause)
+            idle += pause
+
+    async def _round(self) -> bool:
+        """Put every open question; True if one could not be put."""
+        try:
+            rows = await self._parts.store.worker.fetch(
+                f"SELECT document FROM {self._parts.store.schema}.views WHERE model = $1",  # noqa: S608 - the schema is the room's own name
+                QUERY_MODEL,
+            )
+            asked = [orjson.loads(row["document"]) for row in rows]
+            known = {each["payout_id"] for each in asked}
+            self._answered = {p: n for p, n in self._answered.items() if p in known}
+            open_ = [e for e in asked if self._answered.get(e["payout_id"]) != e["query"]]
+            self._open = len(open_)
+            turns = asyncio.Semaphore(ASKED_AT_ONCE)
+            done = await asyncio.gather(*(self._ask(turns, each) for each in open_))
+            self._open = done.count(False)
+            self._parts.progress.beat("bank_questions")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.warning("questions_wait_for_database", error=type(error).__name__)
+            self._woken = True
+            return True
+        return self._open > 0
+
+    async def _ask(self, turns: asyncio.Semaphore, asked: Mapping[str, Any]) -> bool:
+        """True if the bank answered, whatever it said."""
+        end_to_end_id = asked["end_to_end_id"]
+        async with turns:
+            try:
+                url = f"{self._settings.bank_url}/payments/{end_to_end_id}"
+                response = await self._client.get(url)
+                if response.status_code != httpx.codes.NOT_FOUND:
+                    response.raise_for_status()
+                    await self._take(asked, response.content)
+                else:
+                    # It never received the instruction; the relay's topic still has it.
+                    log.info("bank_does_not_know", end_to_end_id=end_to_end_id)
+            except (httpx.HTTPError, Contended) as error:
+                log.warning("bank_did_not_answer", error=type(error).__name__)
+                return False
+        self._answered[asked["payout_id"]] = asked["query"]
+        return True
+
+    async def _take(self, asked: Mapping[str, Any], content: bytes) -> None:
+        """Turn the answer into the same command that a report is."""
+        try:
+            body = ReportBody.model_validate_json(content)
+        except ValidationError:
+            log.error("bank_answer_unreadable", end_to_end_id=asked["end_to_end_id"])
+            return
+        if body.end_to_end_id != asked["end_to_end_id"]:
+            log.error("bank_answers_of_another", end_to_end_id=asked["end_to_end_id"])
+            return
+        bank = Actor(self._settings.bank_subscriber, CLIENT_ROLE)
+        tell = Tell("payouts", asked["case_id"], report_of(body, asked["payout_id"], bank))
+        text = canonical(body.model_dump(mode="json")).decode()
+        mac = self._parts.keys.mac("bank answer", text)
+        # A question that is put twice has one effect; another answer to it is another command.
+        key = Key(f"{bank.person}:answer:{body.end_to_end_id}:{asked['query']}:{mac[:16]}", mac)
+        try:
+            done = await self._parts.desk.handle(tell, bank, None, key, Cause())
+        except KeyReused:
+            log.error("bank_answer_contradicts_itself", end_to_end_id=body.end_to_end_id)
+            return
+        if isinstance(done, Refusal):
+            log.error("bank_answer_refused", end_to_end_id=body.end_to_end_id, code=done.code)
+
+
+def questions(settings: PayoutSettings) -> Background:
+    """The background task of the service that puts questions to the bank."""
+
+    async def run(parts: Parts) -> None:
+        async with httpx.AsyncClient(timeout=settings.bank_timeout_seconds) as client:
+            await Questions(parts, settings, client).run()
+
+    return run

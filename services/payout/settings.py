@@ -1,0 +1,46 @@
+"""What payout needs to know of the bank, beside the settings that all services share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+from pydantic import Field, field_validator
+
+from shared.settings import ServiceSettings
+
+CURVE = "X25519"
+
+
+class PayoutSettings(ServiceSettings):
+    """BANGFU_BANK_…: who subscribes to the instructions, its public key, and where it answers."""
+
+    bank_subscriber: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    # A JWK as JSON; what only the bank may read is encrypted to it.
+    bank_public_key: str
+    bank_url: str = Field(pattern=r"^https?://")
+    bank_timeout_seconds: float = Field(default=5.0, gt=0)
+
+    @field_validator("bank_public_key")
+    @classmethod
+    def _is_a_public_key(cls, value: str) -> str:
+        _imported(value)
+        return value
+
+    @cached_property
+    def bank_key(self) -> OKPKey:
+        """The bank's public key."""
+        return _imported(self.bank_public_key)
+
+
+def _imported(text: str) -> OKPKey:
+    try:
+        key = OKPKey.import_key(text)
+    except (JoseError, ValueError, TypeError, KeyError):
+        key = None
+    if key is None or key.curve_name != CURVE:
+        raise ValueError(f"must be a JWK of curve {CURVE}, as JSON")
+    if key.is_private:
+        raise ValueError("must be the public key: the private one is the bank's alone")
+    return key
