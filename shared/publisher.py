@@ -1,0 +1,375 @@
+"""Publishing one outbox: committed rows, in order, to one topic.
+
+One explicit batch is in flight per partition, the next follows its acknowledgement; partitions go
+side by side. After any failure the producer is thrown away and everything starts again at the
+checkpoint, with a look at what the topic already has. So each (stream, version) is in the topic in
+order; a repeat is possible (a relay frozen in a send) and byte-identical, and the first counts.
+
+A topic or a log that is not the one of the checkpoint is an alarm: nothing is published until
+somebody has looked. `relay.py` holds the lease under which this runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+import orjson
+import structlog
+from aiokafka.errors import KafkaError
+
+from shared import bus
+from shared.lease import Lease, LeaseLostError
+from shared.tail import QUERY_SECONDS, Connection, Tail
+
+SHORTEST_POLL_SECONDS: Final = 0.005
+LONGEST_POLL_SECONDS: Final = 0.05
+CHECKPOINT_SECONDS: Final = 0.05
+SEND_SECONDS: Final = 15.0
+CHUNK_ROWS: Final = 1_000
+# Between two checkpoints lie a few chunks; far more means that the checkpoint is not this topic's.
+LARGEST_READ_BACK: Final = 200_000
+
+log = structlog.get_logger(__name__)
+
+Headers = list[tuple[str, bytes]]
+OnPublished = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """A table with the columns of `facts`, and the topic that it is published to."""
+
+    table: str
+    topic: str
+
+
+class Alarm(Exception):
+    """The outbox stands still until somebody has looked. `kind` is stable, for metrics."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(f"{kind}: {detail}")
+        self.kind = kind
+
+
+@dataclass(slots=True)
+class OutboxStatus:
+    """How one outbox stands, from memory; seconds are real."""
+
+    table: str
+    topic: str
+    seen: int = 0  # the last position that was drawn, committed or not
+    mark: int = 0  # nothing can appear at or below it any more
+    published: int = 0  # everything up to here is acknowledged by the broker
+    ends: dict[int, int] = field(default_factory=dict)
+    generation: str = ""
+    alarm: str = ""  # the kind, or empty
+    failure: str = ""  # the last failure that is not yet overcome
+    failures: int = 0  # in all
+    blocked_seconds: float = 0.0  # how long a writer has kept the mark from moving
+    blocking_pid: int | None = None
+    behind_seconds: float = 0.0  # how long committed rows have been waiting
+
+
+class Publisher:
+    """One outbox of one service. `run` ends only by an error of the lease, or cancelled."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        schema: str,
+        outbox: Outbox,
+        lease: Lease,
+        *,
+        bootstrap: str,
+        partitions: int,
+        on_published: OnPublished | None,
+    ) -> None:
+        self._pool = pool
+        self._schema = schema
+        self._outbox = outbox
+        self._bootstrap = bootstrap
+        self._partitions = partitions
+        self._lease = lease
+        self._on_published = on_published
+        self._woken = asyncio.Event()
+        self._tail: Tail | None = None
+        self._status = OutboxStatus(outbox.table, outbox.topic)
+        self._caught_up_at = time.monotonic()
+        self._saved = (0, 0.0)  # position, and when
+        # What the topic had after the checkpoint when this session began: identity and hash. Until
+        # it is used up, a new checkpoint keeps the old ends, for the next session to find it again.
+        self._there: dict[tuple[str, str], str] = {}
+        self._resumed_ends: dict[int, int] = {}
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def status(self) -> OutboxStatus:
+        status, tail, now = self._status, self._tail, time.monotonic()
+        if tail is not None:
+            status.seen, status.mark, status.blocking_pid = tail.seen, tail.mark, tail.blocking_pid
+        blocked = tail.blocked_since if tail is not None else None
+        status.blocked_seconds = 0.0 if blocked is None else now - blocked
+        behind = status.published < status.seen or status.alarm or status.failure
+        status.behind_seconds = now - self._caught_up_at if behind else 0.0
+        return status
+
+    async def run(self) -> None:
+        """Publish for as long as the lease is held; every failure begins a new session."""
+        pause = 0.1
+        while True:
+            published = self._status.published
+            try:
+                await self._session()
+            except LeaseLostError:
+                raise
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Nobody cancelled us: aiokafka lets those of its own tasks out when it is closed.
+                self._fail("cancelled from inside", "")
+            except Alarm as alarm:
+                self._fail(str(alarm), alarm.kind)
+                pause = 1.0
+            except (
+                bus.BusError,
+                KafkaError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+                OSError,
+            ) as error:
+                self._fail(f"{type(error).__name__}: {error}", "")
+                pause = 0.1 if self._status.published > published else min(pause * 2, 2.0)
+            await asyncio.sleep(pause)
+
+    def _fail(self, text: str, kind: str) -> None:
+        if self._status.failure != text:
+            log.error("outbox stands still", outbox=self._outbox.table, alarm=kind, failure=text)
+        self._status.failure, self._status.alarm = text, kind
+        self._status.failures += 1
+
+    async def _session(self) -> None:
+        """From the checkpoint on, with one producer and one connection for the tail."""
+        async with self._pool.acquire() as connection:
+            tail = self._tail = await Tail.open(connection, self._schema, self._outbox.table)
+            await self._resume(connection)
+            producer = await bus.new_producer(self._bootstrap)
+            try:
+                await self._follow(connection, tail, producer)
+            finally:
+                await bus.discard(producer)
+
+    async def _resume(self, connection: Connection) -> None:
+        """Claim the checkpoint for this epoch, and compare topic and log with it."""
+        self._lease.check()
+        row = await connection.fetchrow(
+            f"INSERT INTO {self._schema}.checkpoint AS c (name, epoch) VALUES ($1, $2)"  # noqa: S608 - a checked name
+            " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch"
+            " WHERE c.epoch <= excluded.epoch RETURNING position, ends, generation",
+            self._outbox.table,
+            self._lease.epoch,
+            timeout=QUERY_SECONDS,
+        )
+        if row is None:
+            raise LeaseLostError(f"{self._outbox.table}: the checkpoint is a later relay's")
+        ends = {int(p): int(end) for p, end in orjson.loads(row["ends"]).items()}
+        state = await self._look_at_topic(row["generation"], ends)
+        status = self._status
+        status.published, status.ends = row["position"], dict(state.ends)
+        status.generation = row["generation"] or state.generation()
+        self._saved = (-1, 0.0)
+        self._resumed_ends = ends
+        self._there = await self._read_back(ends, state.ends)
+
+    async def _look_at_topic(self, generation: str, ends: Mapping[int, int]) -> bus.TopicState:
+        try:
+            state = await bus.read_topic(self._bootstrap, self._outbox.topic)
+            found = state.generation()
+        except bus.BirthAgedError:
+            # Finite retention: then only the offsets can tell, and they are compared below.
+            found = generation
+        except bus.BusSilentError:
+            raise
+        except bus.BusError as error:
+            raise Alarm("topic_not_ours", f"{type(error).__name__} {error}") from error
+        if len(state.ends) != self._partitions:
+            detail = f"{len(state.ends)} partitions, not {self._partitions}"
+            raise Alarm("partitions_differ", detail)
+        if not found or (generation and found != generation):
+            raise Alarm("generation_changed", f"{found or 'none'}, not {generation}")
+        shrunk = {p: end for p, end in ends.items() if state.ends.get(p, 0) < end}
+        if shrunk:
+            raise Alarm("topic_shrunk", f"ends {dict(state.ends)}, were {shrunk}")
+        return state
+
+    async def _read_back(
+        self, starts: Mapping[int, int], until: Mapping[int, int]
+    ) -> dict[tuple[str, str], str]:
+        """What the topic has beyond the checkpoint: an earlier relay sent it and died."""
+        there: dict[tuple[str, str], str] = {}
+        if starts == until:
+            return there
+        if sum(until.values()) - sum(starts.values()) > LARGEST_READ_BACK:
+            raise Alarm("checkpoint_lost", f"{sum(until.values())} records, checkpoint {starts}")
+        records = bus.read_records(self._bootstrap, self._outbox.topic, starts=starts, until=until)
+        async with aclosing(records) as reading:
+            async for record in reading:
+                if not bus.is_birth(record):
+                    headers = [(key, bytes(value)) for key, value in record.headers]
+                    # A repeat that a frozen relay left never replaces what came first.
+                    there.setdefault(_identity(headers), bus.header(record, "ce_hash") or "")
+        return there
+
+    async def _follow(self, connection: Connection, tail: Tail, producer: Any) -> None:
+        pause = SHORTEST_POLL_SECONDS
+        while True:
+            self._woken.clear()
+            self._lease.check()
+            mark = await tail.advance()
+            if self._status.published > mark:
+                raise Alarm("log_shrunk", f"published {self._status.published}, log ends at {mark}")
+            pause = SHORTEST_POLL_SECONDS if self._status.published < mark else pause
+            while self._status.published < mark:
+                chunk = await tail.read(self._status.published, CHUNK_ROWS)
+                await self._publish(producer, chunk.rows)
+                self._status.published = chunk.cursor
+                await self._save(connection, CHECKPOINT_SECONDS)
+                if self._on_published is not None:
+                    self._on_published(self._outbox.table, len(chunk.rows), chunk.cursor)
+            if self._there:
+                await self._compare_leftovers(connection)
+            self._status.failure = self._status.alarm = ""
+            self._caught_up_at = time.monotonic()
+            if not self._woken.is_set():
+                await self._save(connection, 0.0)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
+                pause = SHORTEST_POLL_SECONDS
+            except TimeoutError:
+                pause = min(pause * 2, LONGEST_POLL_SECONDS)
+
+    async def _publish(self, producer: Any, rows: Sequence[asyncpg.Record]) -> None:
+        """Send rows to their partitions and return when all are acknowledged."""
+        waiting: dict[int, list[tuple[bytes, bytes, Headers]]] = {}
+        for row in rows:
+            headers = _headers(row)
+            if not self._is_there(headers, row["hash"]):
+                partition = bus.partition_of(row["subject"], self._partitions)
+                message = (row["subject"].encode(), row["data"].encode(), headers)
+                waiting.setdefault(partition, []).append(message)
+        try:
+            # A group: when one partition fails, the others must not go on.
+            async with asyncio.TaskGroup() as group:
+                sending = [
+                    group.create_task(self._send(producer, partition, messages))
+                    for partition, messages in waiting.items()
+                ]
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+        for task in sending:
+            # A group passes over a member that was cancelled from inside: it has not sent.
+            task.result()
+
+    async def _send(
+        self, producer: Any, partition: int, messages: Sequence[tuple[bytes, bytes, Headers]]
+    ) -> None:
+        sent = 0
+        while sent < len(messages):
+            batch = producer.create_batch()
+            first = sent
+            for key, value, headers in messages[first:]:
+                taken = batch.append(timestamp=bus.now_ms(), key=key, value=value, headers=headers)
+                if taken is None:  # Full: the rest goes with the next one.
+                    break
+                sent += 1
+            batch.close()
+            self._lease.check()
+            # An idempotent producer tries for ever; the limit is ours.
+            async with asyncio.timeout(SEND_SECONDS):
+                acknowledged = await producer.send_batch(
+                    batch, self._outbox.topic, partition=partition
+                )
+                metadata = await acknowledged
+            end = metadata.offset + sent - first
+            if end <= self._status.ends.get(partition, 0):
+                detail = f"partition {partition} answered offset {metadata.offset}"
+                raise Alarm("topic_shrunk", detail)
+            self._status.ends[partition] = end
+
+    def _is_there(self, headers: Headers, digest: str) -> bool:
+        if not self._there:
+            return False
+        known = self._there.pop(_identity(headers), None)
+        if known is not None and known != digest:
+            identity = " ".join(_identity(headers))
+            raise Alarm("forked", f"the topic has another fact as {identity}")
+        return known is not None
+
+    async def _compare_leftovers(self, connection: Connection) -> None:
+        """What the topic has and the log did not bring again is a late repeat, or lost here."""
+        named = [(stream, int(version)) for stream, version in self._there if stream]
+        missing = await connection.fetch(
+            "SELECT stream, version FROM unnest($1::text[], $2::int[]) AS n(stream, version)"  # noqa: S608 - checked names
+            f" WHERE NOT EXISTS (SELECT 1 FROM {self._schema}.{self._outbox.table} t"
+            " WHERE t.stream = n.stream AND t.version = n.version) LIMIT 1",
+            [stream for stream, _ in named],
+            [version for _, version in named],
+            timeout=QUERY_SECONDS,
+        )
+        if missing:
+            raise Alarm("log_shrunk", f"the topic has {tuple(missing[0])}, the log has not")
+        self._there = {}
+
+    async def _save(self, connection: Connection, every: float) -> None:
+        """Move the checkpoint, if this relay may still do so."""
+        position, at = self._saved
+        now = time.monotonic()
+        if position == self._status.published or now - at < every:
+            return
+        ends = self._resumed_ends if self._there else self._status.ends
+        saved = await connection.fetchval(
+            f"UPDATE {self._schema}.checkpoint SET position = $3, ends = $4, generation = $5"  # noqa: S608 - a checked name
+            " WHERE name = $1 AND epoch = $2 RETURNING true",
+            self._outbox.table,
+            self._lease.epoch,
+            self._status.published,
+            orjson.dumps({str(p): end for p, end in sorted(ends.items())}).decode(),
+            self._status.generation,
+            timeout=QUERY_SECONDS,
+        )
+        if not saved:
+            raise LeaseLostError(f"{self._outbox.table}: the checkpoint is a later relay's")
+        self._saved = (self._status.published, now)
+
+
+def _headers(row: asyncpg.Record) -> Headers:
+    """CloudEvents' binary mode of Kafka: every attribute a header, the data the value."""
+    try:
+        attributes: dict[str, str] = orjson.loads(row["envelope"])
+        headers = [(_header_name(name), text.encode()) for name, text in attributes.items()]
+    except (ValueError, AttributeError) as error:
+        raise Alarm("unreadable", f"position {row['position']}: {error}") from error
+    headers.append(("ce_hash", row["hash"].encode()))
+    if row["traceparent"]:
+        headers.append(("ce_traceparent", row["traceparent"].encode()))
+    return headers
+
+
+def _header_name(attribute: str) -> str:
+    return "content-type" if attribute == "datacontenttype" else f"ce_{attribute}"
+
+
+def _identity(headers: Headers) -> tuple[str, str]:
+    """(stream, version); where the envelope keeps those back, ("", the fact's id)."""
+    named = dict(headers)
+    if "ce_stream" in named and "ce_streamversion" in named:
+        return named["ce_stream"].decode(), named["ce_streamversion"].decode()
+    return "", named.get("ce_id", b"").decode()

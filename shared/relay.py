@@ -1,0 +1,124 @@
+"""The relay of one service: publishes its outboxes, one relay at a time.
+
+Any number may run; the holder of the lease publishes, the others wait for it to end. One lease
+serves all outboxes of the service (payout has two), each with a checkpoint of its own. What is
+published, and how, is `publisher.py`'s; order without gaps is `tail.py`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import asyncpg
+import structlog
+
+from shared.lease import Lease, LeaseLostError
+from shared.publisher import Alarm, OnPublished, Outbox, OutboxStatus, Publisher
+
+__all__ = ["Alarm", "Outbox", "OutboxStatus", "Relay", "RelayStatus"]
+
+LEASE_NAME: Final = "relay"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStatus:
+    """How the relay stands, from memory. Positions are meaningful for the holder only."""
+
+    is_holder: bool
+    epoch: int
+    outboxes: tuple[OutboxStatus, ...]
+
+    def is_at_rest(self) -> bool:
+        """Whether all that this relay has seen committed is published and nothing is wrong."""
+        return self.is_holder and all(
+            o.published >= o.seen and not o.failure for o in self.outboxes
+        )
+
+
+class Relay:
+    """Publishes while it holds the lease.
+
+    The pool is a worker's; each outbox keeps one of its connections and the lease needs another
+    now and then, so it is best a small one of the relay's own: (outboxes + 1). `holder` names the
+    process to people; a random part is added, so that no restart is taken for its forerunner.
+    `on_published(table, rows, position)` is called after each acknowledged chunk and must be quick.
+    """
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        schema: str,
+        outboxes: Sequence[Outbox],
+        bootstrap: str,
+        *,
+        partitions: int,
+        holder: str,
+        lease_seconds: float,
+        on_published: OnPublished | None = None,
+    ) -> None:
+        self._lease_seconds = lease_seconds
+        unique = f"{holder}-{secrets.token_hex(4)}"
+        self._lease = Lease(pool, schema, LEASE_NAME, unique, lease_seconds)
+        self._publishers = [
+            Publisher(
+                pool,
+                schema,
+                outbox,
+                self._lease,
+                bootstrap=bootstrap,
+                partitions=partitions,
+                on_published=on_published,
+            )
+            for outbox in outboxes
+        ]
+
+    def wake(self) -> None:
+        """Look now: this process has committed facts."""
+        for publisher in self._publishers:
+            publisher.wake()
+
+    def status(self) -> RelayStatus:
+        return RelayStatus(
+            self._lease.is_held(),
+            self._lease.epoch,
+            tuple(publisher.status() for publisher in self._publishers),
+        )
+
+    async def run(self) -> None:
+        """Until cancelled; gives the lease back then, so that the next relay need not wait."""
+        while True:
+            try:
+                if await self._lease.acquire():
+                    log.info("relay holds the lease", epoch=self._lease.epoch)
+                    await self._hold()
+            except LeaseLostError as error:
+                log.warning("relay lost the lease", reason=str(error))
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.warning(
+                    "relay can't reach its lease", reason=f"{type(error).__name__}: {error}"
+                )
+            # Two that wait must not ask in step for ever.
+            await asyncio.sleep(self._lease_seconds * (0.1 + secrets.randbelow(100) / 1000))
+
+    async def _hold(self) -> None:
+        try:
+            # A group: with the lease, every publisher stops at once.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._lease.keep())
+                for publisher in self._publishers:
+                    group.create_task(publisher.run())
+        except BaseExceptionGroup as errors:
+            lost = errors.subgroup(LeaseLostError)
+            if lost is not None and len(lost.exceptions) == len(errors.exceptions):
+                raise lost.exceptions[0] from errors
+            raise
+        finally:
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await self._lease.release()
