@@ -10,7 +10,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import asyncpg
@@ -64,6 +64,8 @@ class Parts:
     listening: Listening | None
     timers: Timers
     progress: Progress
+    # What a room's background tasks still have to do, by name: a day is not over before.
+    outgoing: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     async def status(self) -> dict[str, Any]:
         """One cheap answer: is anything of this service still on its way?"""
@@ -82,6 +84,7 @@ class Parts:
             "timers_rested_on": self.timers.rested_on,
             "timers_stuck": len(self.timers.stuck),
             "in_flight": self.door.in_flight,
+            "outgoing": {name: waiting() for name, waiting in self.outgoing.items()},
         }
 
 
