@@ -37,6 +37,8 @@ class Timers:
         self.rested_on: date | None = None
         # A due timer whose command was refused would fire for ever; it is shown instead.
         self.stuck: set[tuple[str, str]] = set()
+        # Without effect once: perhaps only overtaken by a command, then the row is gone by now.
+        self._doubtful: set[tuple[str, str, date]] = set()
 
     def wake(self) -> None:
         """Own facts were written: they may have set a timer that is due already."""
@@ -73,20 +75,35 @@ class Timers:
         if not due:
             return False
         try:
-            _, workspace = await self._desk.decide_for_good(lambda w: self._tell_all(w, due))
+            without_effect, workspace = await self._desk.decide_for_good(
+                lambda w: self._tell_all(w, due)
+            )
             await self._desk.commit(workspace)
+            self._judge(without_effect)
         except Conflict:
             CONFLICTS.labels(self._desk.room.name).inc()
             self._desk.forget([stream for stream, _, _ in due])
         return True
 
-    def _tell_all(self, workspace: Workspace, due: Sequence[tuple[str, date, Any]]) -> None:
+    def _tell_all(
+        self, workspace: Workspace, due: Sequence[tuple[str, date, Any]]
+    ) -> dict[tuple[str, str, date], str]:
+        """Fire them; those without effect, with the reason."""
+        without_effect: dict[tuple[str, str, date], str] = {}
         for stream, due_on, document in due:
             _, identity = self._desk.room.kind_of(stream)
             timer = document["timer"]
             tell: Tell = self._desk.room.timers[timer](identity, due_on)
             answer = workspace.tell(tell, Cause())
             if isinstance(answer, Refusal) or not answer.facts:
-                self.stuck.add((stream, timer))
                 code = answer.code if isinstance(answer, Refusal) else "no_effect"
+                without_effect[stream, timer, due_on] = code
+        return without_effect
+
+    def _judge(self, without_effect: dict[tuple[str, str, date], str]) -> None:
+        """Stuck is what was still due at a second look and still had no effect."""
+        for (stream, timer, due_on), code in without_effect.items():
+            if (stream, timer, due_on) in self._doubtful:
+                self.stuck.add((stream, timer))
                 log.error("timer_stuck", stream=stream, timer=timer, code=code)
+        self._doubtful = set(without_effect)
