@@ -195,7 +195,7 @@ class VisitCompleted(Fact, name="bangfu.intake.VisitCompleted"):
 
 
 class Difference(Value):
-    """A field on which the declaration and the visits differ, and why the value that holds holds."""
+    """A field on which declaration and visits differ, and why the value that holds was chosen."""
 
     field: str
     reason: FreeText
@@ -224,7 +224,7 @@ class VisitsReconciled(Fact, name="bangfu.intake.VisitsReconciled"):
 
 
 class FindingAsked(Fact, name="bangfu.intake.FindingAsked"):
-    """The rules leave it to a person (reading 5): the visits are reconciled again, with findings."""
+    """The rules leave it to a person (reading 5): reconciliation once more, with a finding."""
 
     case_id: str
     determination_id: str
