@@ -15,7 +15,7 @@ HOUSEHOLD_DIGITS: Final = 8
 CARD_DIGITS: Final = len(TEST_BIN) + HOUSEHOLD_DIGITS + 2
 
 
-def test_card(household_number: int, variant: int = 0) -> str:
+def test_card(household_number: int, variant: int = 0) -> str:  # noqa: PT028 - no test, a card
     """A card of that household. ValueError for a number or variant that has no place in one."""
     if not (0 <= household_number < 10**HOUSEHOLD_DIGITS and 0 <= variant <= 9):
         raise ValueError("no test card for this household and variant")
