@@ -26,6 +26,8 @@ class PublishedFields(Value):
 
 
 class FormTakenOver(Fact, name="bangfu.notice.FormTakenOver"):
+    """Intake drew up the form: it may be noticed. Publication was consented to (reading 20)."""
+
     case_id: str
     form_hash: str
     organisation_id: str
@@ -52,27 +54,36 @@ class NoticePosted(Fact, name="bangfu.notice.NoticePosted"):
 
 
 class ObjectionRaised(Fact, name="bangfu.notice.ObjectionRaised"):
+    """Somebody objects, with or without a name; ``centre_id`` decides on what the station finds."""
+
     case_id: str
     notice_id: str
     objection_id: str
+    centre_id: str
     anonymous: bool
     text: FreeText
     contact: FreeText | None
 
 
 class ObjectionInvestigated(Fact, name="bangfu.notice.ObjectionInvestigated"):
+    """What the station found out about an objection."""
+
     case_id: str
     objection_id: str
     findings: FreeText
 
 
 class ObjectionDismissed(Fact, name="bangfu.notice.ObjectionDismissed"):
+    """The centre found nothing in it; the notices go on."""
+
     case_id: str
     objection_id: str
     reasons: FreeText
 
 
 class ObjectionUpheld(Fact, name="bangfu.notice.ObjectionUpheld"):
+    """The centre found it right; intake hears it and rejects the case."""
+
     case_id: str
     objection_id: str
     outcome: Literal["reject"]
@@ -90,10 +101,12 @@ class NoticeElapsed(Fact, name="bangfu.notice.NoticeElapsed"):
 
 
 class NoticeRemoved(Fact, name="bangfu.notice.NoticeRemoved"):
+    """The notice came down: it had run its days, or the case went another way."""
+
     case_id: str
     notice_id: str
     place: Place
-    reason: Literal["elapsed", "rejected", "case_closed"]
+    reason: Literal["elapsed", "rejected", "case_closed", "form_replaced"]
 
 
 class FileClosed(Fact, name="bangfu.notice.FileClosed"):
@@ -101,3 +114,9 @@ class FileClosed(Fact, name="bangfu.notice.FileClosed"):
 
     case_id: str
     reason: str
+
+
+class RegistrationTakenOver(Fact, name="bangfu.notice.RegistrationTakenOver"):
+    """The file is registered: objections to its notices are not taken any more."""
+
+    case_id: str
