@@ -13,12 +13,11 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -26,6 +25,7 @@ from typing import Final
 import httpx
 
 from deploy.infrastructure import Infrastructure
+from deploy.native.process import Identity, free_ports, spawn
 from sandbox.issuer import SECRET_VARIABLE
 from shared.bus import create_topic, topic_name
 from shared.clock import set_clock_file
@@ -38,22 +38,11 @@ INSTRUCTIONS: Final = f"payout.instructions.{SUBSCRIBER}"
 INSTRUCTIONS_KEPT_MS: Final = 400 * 24 * 3600 * 1000
 INSTALLER: Final = "installer"
 START_SECONDS: Final = 60.0
+STATE_FILE: Final = "installation.json"
 
 
 class StartError(Exception):
     """A process did not come up; the message names its log."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in held]
-    finally:
-        for each in held:
-            each.close()
 
 
 @dataclass
@@ -67,6 +56,8 @@ class Installation:
     instant: datetime | None = None
     session_timeout_ms: int = 6000
     lease_seconds: float = 5.0
+    # Detached processes outlive this one; ``stop_recorded`` ends them by what was recorded.
+    detached: bool = False
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -168,18 +159,22 @@ class Installation:
 
     def start(self, name: str) -> None:
         """Start one process; its output goes to its log."""
-        log = (self.folder / "logs" / f"{name}.log").open("ab")
         environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), **self.environments[name]}
-        with log:
-            self.processes[name] = subprocess.Popen(
-                self.command(name),
-                cwd=CHECKOUT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.processes[name] = spawn(
+            self.command(name),
+            log=self.folder / "logs" / f"{name}.log",
+            folder=CHECKOUT,
+            death_signal=None if self.detached else signal.SIGTERM,
+            environment=environment,
+        )
+
+    def record(self) -> None:
+        """Leave word of what runs, for whoever looks on or stops it later."""
+        pids = {name: asdict(Identity.of(p.pid)) for name, p in self.processes.items()}
+        known = {"processes": pids, "ports": self.ports, "secret": self.secret}
+        path = self.folder / STATE_FILE
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(known))
 
     async def wait_until_ready(self, names: Sequence[str]) -> None:
         """Until each answers its readiness (the issuer: its keys). Raises StartError."""
@@ -218,3 +213,14 @@ class Installation:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def stop_recorded(folder: Path) -> bool:
+    """Stop what an earlier process left running in this folder; False if nothing was."""
+    path = folder / STATE_FILE
+    if not path.exists():
+        return False
+    for known in json.loads(path.read_text())["processes"].values():
+        Identity(**known).end()
+    path.unlink()
+    return True

@@ -115,12 +115,15 @@ def spawn(
     *,
     log: Path,
     folder: Path,
-    death_signal: signal.Signals,
+    death_signal: signal.Signals | None,
     user: tuple[int, int] | None = None,
     pass_fds: Sequence[int] = (),
     environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own that the kernel ends when its parent dies."""
+    """Start a process in a session of its own; the kernel ends it when its parent dies.
+
+    Without a ``death_signal`` it outlives its parent, and somebody has to stop it by its id.
+    """
     with log.open("ab") as output:
         return subprocess.Popen(
             [str(word) for word in command],
@@ -134,7 +137,7 @@ def spawn(
             group=None if user is None else user[1],
             extra_groups=None if user is None else [],
             pass_fds=pass_fds,
-            preexec_fn=_dying_with_parent(death_signal),
+            preexec_fn=None if death_signal is None else _dying_with_parent(death_signal),
         )
 
 

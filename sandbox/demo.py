@@ -1,0 +1,232 @@
+"""``./run demo``: two hundred households live through a year, then every case is verified.
+
+Exit status 0 only if no case is stuck, nothing is quarantined or waiting, lag is zero and the
+verification finds no difference; 2 for a wrong option.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from rich.console import Console
+from rich.live import Live
+
+from cli.verify import verify_installation
+from deploy.infrastructure import (
+    Infrastructure,
+    InfrastructureError,
+    create_database,
+    start_detached,
+    start_infrastructure,
+)
+from sandbox.installation import CHECKOUT, Installation, StartError
+from sandbox.outcomes import Outcomes, read_outcomes
+from sandbox.rest import RestlessError, lags, reasons
+from sandbox.run import Plan, Run, fresh_folder, started
+from sandbox.stuck import stuck_cases
+from sandbox.tables import live, show_outcomes
+from sandbox.timeline import interesting_case, show_timeline
+from sandbox.year import Progress
+
+MOST_HOUSEHOLDS: Final = 100_000
+FIRST_YEAR: Final = 2016
+LAST_YEAR: Final = 2026
+FOLDER: Final = CHECKOUT / ".bangfu" / "demo"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, and status 2."""
+        print(f"demo: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line; nonsense ends with one line and status 2."""
+    parser = _Parser(prog="./run demo", description=__doc__)
+    parser.add_argument("--households", type=int, default=200, help="户数 how many households")
+    parser.add_argument("--year", type=int, default=2025, help="模拟年份 the simulated year")
+    parser.add_argument("--seed", type=int, default=1, help="随机种子 the same seed, the same year")
+    parser.add_argument("--keep", action="store_true", help="结束后保持运行 leave all running")
+    parser.add_argument("--report", type=Path, help="结果写入文件 write the outcomes as JSON")
+    chosen = parser.parse_args(arguments)
+    if not 1 <= chosen.households <= MOST_HOUSEHOLDS:
+        parser.error(f"--households: from 1 to {MOST_HOUSEHOLDS}")
+    if not FIRST_YEAR <= chosen.year <= LAST_YEAR:
+        parser.error(f"--year: from {FIRST_YEAR} to {LAST_YEAR}, the years of the sample rules")
+    if chosen.report is not None and not chosen.report.resolve().parent.is_dir():
+        parser.error("--report: no such folder")
+    return chosen
+
+
+class Screen:
+    """Live progress on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._began = time.monotonic()
+        self._shown = (self._began, 0)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """While the year runs."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._live:
+            yield
+
+    def show(self, progress: Progress) -> None:
+        """What has become of the day."""
+        now = time.monotonic()
+        then, facts = self._shown
+        rate = (progress.facts - facts) / max(0.001, now - then)
+        if self._console.is_terminal:
+            self._live.update(live(progress, now - self._began, rate))
+            self._shown = (now, progress.facts)
+        elif now - then > 5:
+            behind = sum(lags(progress.statuses).values())
+            self._console.print(
+                f"{progress.day} {progress.facts} facts {rate:.0f}/s lag {behind} "
+                f"stages {dict(progress.stages)}"
+            )
+            self._shown = (now, progress.facts)
+
+
+async def run_demo(chosen: argparse.Namespace, infrastructure: Infrastructure, folder: Path) -> int:
+    """One demo on given servers; the number of faults it found."""
+    console = Console()
+    screen = Screen(console)
+    began = time.monotonic()
+    plan = Plan(chosen.households, chosen.year, chosen.seed)
+    installation = Installation(folder, infrastructure, prefix=f"{folder.name}.", detached=chosen.keep)
+    async with started(
+        plan,
+        installation,
+        show=screen.show,
+        say=lambda text: console.print(f"· {text}"),
+        keep=chosen.keep,
+    ) as run:
+        with screen.on():
+            await run.live()
+        lived = time.monotonic() - began
+        outcomes = await read_outcomes(infrastructure.kafka_bootstrap, installation.prefix)
+        show_outcomes(console, outcomes)
+        faults = await _faults(run, console)
+        await _show_interesting(run, outcomes, console)
+        figures = {
+            "seconds": round(time.monotonic() - began, 1),
+            "seconds_to_year_end": round(lived, 1),
+            "facts": outcomes.facts.total(),
+            "commands": run.client.commands.total(),
+            "refused": dict(sorted(run.story.refused.items())),
+        }
+        if chosen.report is not None:
+            _write_report(chosen.report, plan, run, outcomes, figures, faults)
+        console.print(f"用时 took {figures['seconds']} s, {figures['facts']} 条事实 facts")
+        for fault in faults:
+            console.print(f"[red]异常 fault[/red] {fault}")
+        console.print("结果 result: " + ("通过 passed" if not faults else f"{len(faults)} faults"))
+        if chosen.keep:
+            _say_how_to_look_on(run, console)
+    return len(faults)
+
+
+async def _faults(run: Run, console: Console) -> list[str]:
+    """Everything that must not be so at the year's end."""
+    infrastructure = run.installation.infrastructure
+    numbers = run.story.number_by_case
+    faults = [
+        f"卡住 stuck: household {numbers.get(case_id)} ({where})"
+        for case_id, where in await stuck_cases(infrastructure.postgres_url)
+    ]
+    statuses = await run.year.rest.look()
+    today = str(statuses["intake"]["today"])
+    faults += [f"未静止 not at rest: {reason}" for reason in reasons(statuses, today)]
+    report = await verify_installation(
+        infrastructure.postgres_url, infrastructure.kafka_bootstrap, run.installation.prefix
+    )
+    report.show(console)
+    return faults + [f"核验 verify: {difference}" for difference in report.differences]
+
+
+async def _show_interesting(run: Run, outcomes: Outcomes, console: Console) -> None:
+    case_id = interesting_case(outcomes)
+    if case_id is not None:
+        infrastructure = run.installation.infrastructure
+        await show_timeline(
+            console, infrastructure.kafka_bootstrap, run.installation.prefix, case_id
+        )
+
+
+def _write_report(
+    path: Path,
+    plan: Plan,
+    run: Run,
+    outcomes: Outcomes,
+    figures: dict[str, Any],
+    faults: list[str],
+) -> None:
+    document = {
+        "plan": vars(plan),
+        "outcomes": outcomes.by_number(run.story.number_by_case),
+        "facts": dict(sorted(outcomes.facts.items())),
+        "paid_fen": {"/".join(k): v for k, v in sorted(outcomes.paid_fen.items())},
+        "figures": figures,
+        "faults": faults,
+    }
+    path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+
+
+def _say_how_to_look_on(run: Run, console: Console) -> None:
+    installation = run.installation
+    path = installation.write_environment()
+    console.print("仍在运行 still running:")
+    for name, port in installation.ports.items():
+        console.print(f"  {name:12} http://127.0.0.1:{port}/docs")
+    case_id = next(iter(run.story.number_by_case), "CASE")
+    console.print(f"  source {path}")
+    console.print(f"  ./run bangfu replay {case_id}")
+    console.print("  ./run bangfu verify")
+    console.print("  ./run down")
+
+
+def main() -> None:
+    """Run the demo on its own servers."""
+    chosen = options()
+    folder = fresh_folder(FOLDER)
+    try:
+        if chosen.keep:
+            status = asyncio.run(run_demo(chosen, _own_databases(start_detached(FOLDER / "servers"), folder), folder))
+        else:
+            with start_infrastructure(folder / "servers") as servers:
+                status = asyncio.run(run_demo(chosen, _own_databases(servers, folder), folder))
+    except (InfrastructureError, StartError, RestlessError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    raise SystemExit(1 if status else 0)
+
+
+def _own_databases(servers: Infrastructure, folder: Path) -> Infrastructure:
+    """Databases of this run alone, on servers that others may use too."""
+    name = f"demo_{folder.name.replace('-', '_')}"
+    return Infrastructure(
+        postgres_url=create_database(servers.postgres_url, name),
+        keys_url=create_database(servers.keys_url, f"{name}_keys"),
+        kafka_bootstrap=servers.kafka_bootstrap,
+    )
+
+
+if __name__ == "__main__":
+    main()
