@@ -26,7 +26,7 @@ CORRELATION_SCOPE_KEY = "bangfu.correlation_id"
 log = structlog.get_logger()
 
 
-class Problem(Exception):  # noqa: N818 - the word of RFC 9457
+class Problem(Exception):
     """An answer to a request that could not be done, raised where that is found out."""
 
     def __init__(

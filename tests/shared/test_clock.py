@@ -51,6 +51,7 @@ def test_every_setting_shows_even_within_one_tick_of_the_file_system(tmp_path: P
         set_clock_file(file, instant - timedelta(minutes=10))
         set_clock_file(file, instant)
         assert clock.now() == instant
+        assert file.stat().st_mtime == instant.timestamp()
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
