@@ -8,13 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from services.eligibility import facts as eligibility
-from services.intake.decisions import (
-    TakeClass,
-    TakeNotice,
-    TakeObjection,
-    TakePlacement,
-    TakeProposal,
-)
+from services.intake.decisions.form import TakeClass, TakeProposal
+from services.intake.decisions.registration import TakePlacement
+from services.intake.decisions.signing import TakeNotice, TakeObjection
 from services.intake.storage import KIND
 from services.network import facts as network
 from services.notice import facts as notice

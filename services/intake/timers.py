@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from services.intake.decisions import LapseApplication
+from services.intake.decisions.application import LapseApplication
 from services.intake.storage import KIND, LAPSE
 from shared.room import Tell, Timer
 

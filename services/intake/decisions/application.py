@@ -4,6 +4,7 @@ K5: a written application with valid personal proof. What the machine can see is
 return; what only a person sees, they name. Personal values arrive sealed.
 """
 
+from collections.abc import Collection
 from datetime import date
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from services.intake.decisions.offices import (
     day_refused,
     first_refusal,
     office_refused,
+    seat_refused,
     stage_refused,
     visit_organisations,
 )
@@ -47,6 +49,8 @@ from services.intake.facts import (
     VisitScheduled,
 )
 from shared.calendar import HolidaysUnpublished
+from shared.directory import Directory
+from shared.fact import Actor
 from shared.room import Answer, Command, Condition, Decided, Needs, Refusal, Situation
 
 
@@ -102,12 +106,15 @@ class LapseApplication(Command):
 
 
 def submitter_refused(
-    command: SubmitApplication | ResubmitApplication, holder: str, situation: Situation
+    consents: Collection[ConsentPurpose], by: Actor, holder: str, directory: Directory, today: date
 ) -> Refusal | None:
-    """The holder's handler sends it in, with consent to processing: else nothing may be kept."""
-    if "processing" not in command.consents:
+    """The holder's handler sends it in, with consent to processing: else nothing may be kept.
+
+    The door asks this too, before it seals and looks up anybody.
+    """
+    if "processing" not in consents:
         return CONSENT_TO_PROCESSING_MISSING
-    return office_refused(command.by, HANDLER, holder, situation)
+    return seat_refused(by, HANDLER, holder, directory, today)
 
 
 CONSENT_TO_PROCESSING_MISSING: Final = Refusal(
@@ -126,7 +133,7 @@ def submit(state: Case, command: SubmitApplication, situation: Situation) -> Ans
         return Refusal("submitted_already", "该案件已提交", "the case was submitted already")
     holder, today = command.organisation_id, situation.today
     refusal = first_refusal(
-        submitter_refused(command, holder, situation),
+        submitter_refused(command.consents, command.by, holder, situation.directory, today),
         day_refused(command.applied_on, date.min, today, "applied_on"),
         _holder_refused(command, situation),
     )
@@ -188,14 +195,15 @@ def resubmit(state: Case, command: ResubmitApplication, situation: Situation) ->
     before = state.application
     if before is None:
         return Refusal("wrong_stage", "尚未提交", "nothing was submitted yet", status=404)
+    holder, directory, today = before.organisation_id, situation.directory, situation.today
     refusal = first_refusal(
-        submitter_refused(command, before.organisation_id, situation),
+        submitter_refused(command.consents, command.by, holder, directory, today),
         stage_refused(state, "returned"),
     )
     if refusal is not None:
         return refusal
     answer_by = certain(state.returned).answer_by
-    if situation.today > answer_by:
+    if today > answer_by:
         return Refusal(
             "answer_late",
             f"补正期限为 {answer_by}",
