@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-Failure = Literal["name_mismatch", "closed", "card_replaced", "frozen"]
+Failure = Literal["name_mismatch", "closed", "card_replaced", "frozen", "other"]
 Manner = Literal["at_once", "accepted_first", "late", "silent", "silent_after_accepting"]
 
 FAILURES: Final[tuple[Failure, ...]] = ("name_mismatch", "closed", "card_replaced", "frozen")

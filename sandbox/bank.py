@@ -1,0 +1,326 @@
+"""The sandbox's bank: a process of its own that knows us only by topic, API and token.
+
+    BANGFU_BANK_…=… python -m sandbox.bank          (bank_settings.py)
+
+It reads its instructions from Kafka with its own group, fetches each account over HTTP, and does
+with a payment what was drawn for the household (fate.py): confirms at once, accepts first, comes
+late, refuses a wrong account, says everything twice, or falls silent until it is asked. It pays
+each end-to-end id once, whatever it reads and however often it dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
+from itertools import islice
+from typing import Any, Final
+
+import uvicorn
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sandbox.bank_client import NoAnswer, PayoutClient
+from sandbox.bank_instructions import BrokenInstruction, Instruction, is_birth, read
+from sandbox.bank_ledger import Ledger, Order, Report
+from sandbox.bank_settings import PREFIX, BankSettings
+from sandbox.cards import household_of, variant_of
+from sandbox.fate import Fate, bank_fate
+from shared.bus import BirthAgedError, BusError, read_generation
+from shared.calendar import BusinessCalendar, day_after
+from shared.clock import Clock, ClockError, FileClock, RealClock
+from shared.settings import explain
+
+POLL_MS: Final = 15
+LOOK_SECONDS: Final = 0.02
+PAUSE_SECONDS: Final = 0.2
+MOST_RECORDS: Final = 200
+AT_ONCE: Final = 8
+# An account that is no card of the sandbox, or that payout will not tell any more.
+UNKNOWN_ACCOUNT: Final = Fate("other", "at_once", 0, doubled=False)
+
+
+class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """The bank's working day: instructions in, payments done, reports out, questions answered."""
+
+    def __init__(self, settings: BankSettings, ledger: Ledger, client: PayoutClient) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._client = client
+        self._clock: Clock = FileClock(settings.clock_file) if settings.clock_file else RealClock()
+        self._calendar = BusinessCalendar()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._generation = ""
+        self._positions: dict[int, int] = {}
+        self._taking = False
+        self._worked_on: date | None = None
+
+    # Instructions
+
+    async def consume(self) -> None:
+        """Take instructions in until cancelled."""
+        settings = self._settings
+        self._consumer = consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka_bootstrap,
+            group_id=settings.group,
+            group_instance_id=settings.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=settings.session_timeout_ms,
+            heartbeat_interval_ms=max(300, settings.session_timeout_ms // 4),
+        )
+        consumer.subscribe([settings.topic], listener=self)
+        await consumer.start()
+        try:
+            while True:
+                try:
+                    fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=MOST_RECORDS)
+                    for partition, records in fetched.items():
+                        await self._take(partition, records)
+                except (KafkaError, BusError) as error:
+                    _say(f"instructions wait for Kafka: {type(error).__name__}")
+                    await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            await consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """What was taken in is in the books already."""
+        for partition in revoked:
+            self._positions.pop(partition.partition, None)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Go on where the books say, not where Kafka's group stands."""
+        topic = self._settings.topic
+        with contextlib.suppress(BirthAgedError):
+            self._generation = await read_generation(self._settings.kafka_bootstrap, topic)
+        known = self._ledger.positions(topic, self._generation)
+        assert self._consumer is not None  # noqa: S101 - it called us
+        for partition in assigned:
+            offset = known.get(partition.partition, 0)
+            self._consumer.seek(partition, offset)
+            self._positions[partition.partition] = offset
+
+    async def _take(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
+        """Enter one partition's records together with the position after them."""
+        self._taking = True
+        try:
+            read_ = [self._read(record) for record in records if not is_birth(record.headers)]
+            orders = await asyncio.gather(*self._orders([each for each in read_ if each]))
+            next_offset = records[-1].offset + 1
+            today = self._clock.today()
+            with self._ledger.write():
+                self._ledger.count("records", len(records))
+                self._ledger.count("unreadable", sum(each is None for each in read_))
+                for order in orders:
+                    self._enter(order, today)
+                self._ledger.move(
+                    partition.topic, partition.partition, self._generation, next_offset
+                )
+            self._positions[partition.partition] = next_offset
+            self._worked_on = None
+        finally:
+            self._taking = False
+
+    @staticmethod
+    def _read(record: ConsumerRecord) -> Instruction | None:
+        try:
+            return read([(name, bytes(text)) for name, text in record.headers], record.value)
+        except BrokenInstruction as error:
+            _say(f"unreadable instruction at {record.partition}/{record.offset}: {error}")
+            return None
+
+    def _orders(self, instructions: Sequence[Instruction]) -> list[Any]:
+        turns = asyncio.Semaphore(AT_ONCE)
+        return [self._order(turns, instruction) for instruction in instructions]
+
+    async def _order(self, turns: asyncio.Semaphore, instruction: Instruction) -> Order:
+        """What is to become of an instruction; only a new one needs its account."""
+        today = self._clock.today()
+        if self._ledger.knows(instruction.end_to_end_id):
+            return Order(instruction, None, UNKNOWN_ACCOUNT, today)
+        async with turns:
+            household, fate = await self._fate(instruction.end_to_end_id)
+        execute_on = today
+        if fate.delay_days:
+            days = self._calendar.working_days(day_after(today))
+            execute_on = next(islice(days, fate.delay_days - 1, None))
+        return Order(instruction, household, fate, execute_on)
+
+    async def _fate(self, end_to_end_id: str) -> tuple[int | None, Fate]:
+        """Ask for the account until there is an answer; nothing of it is kept but the household."""
+        while True:
+            try:
+                account = await self._client.account(end_to_end_id)
+                break
+            except NoAnswer as error:
+                _say(f"waits for an account: {error}")
+                await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            card = account.account if account else ""
+            household, variant = household_of(card), variant_of(card)
+        except ValueError:
+            return None, UNKNOWN_ACCOUNT
+        return household, bank_fate(self._settings.seed, household, variant, self._settings.rates)
+
+    def _enter(self, order: Order, today: date) -> None:
+        asked = order.instruction
+        if self._ledger.repeats(asked):
+            self._ledger.count("repeated")
+        elif not self._ledger.follows(asked):
+            _say(f"the chain of {asked.stream} is broken at version {asked.version}")
+            self._ledger.count("broken_chain")
+        elif self._ledger.knows(asked.end_to_end_id):
+            self._ledger.count("ordered_twice")
+        else:
+            self._ledger.take(order, today)
+
+    # Payments and reports
+
+    async def work(self) -> None:
+        """Carry out and report what is due, whenever there is something new or a new day."""
+        while True:
+            try:
+                today = self._clock.today()
+                if self._worked_on != today:
+                    self._worked_on = today
+                    if not await self._work_through(today):
+                        self._worked_on = None
+                        await asyncio.sleep(PAUSE_SECONDS)
+            except ClockError as error:
+                _say(str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _work_through(self, today: date) -> bool:
+        """False if payout could not be reached: the rest waits."""
+        if self._ledger.due_work(today):
+            with self._ledger.write():
+                self._ledger.work(today)
+        while due := self._ledger.due_reports(today, MOST_RECORDS):
+            # Of one payment the next word follows the one before.
+            first = {report.body["end_to_end_id"]: report for report in reversed(due)}
+            told = await asyncio.gather(*(self._tell(report) for report in first.values()))
+            if not all(told):
+                return False
+        return True
+
+    async def _tell(self, report: Report) -> bool:
+        body = report.body
+        # A copy is another message with the same content, so that payout has to see through it.
+        key = f"{body['end_to_end_id']}-{body['state']}-{report.id}-{report.copy}"
+        try:
+            status = await self._client.report(body, key)
+        except NoAnswer as error:
+            _say(f"a report waits: {error}")
+            return False
+        with self._ledger.write():
+            self._ledger.sent(report)
+            self._ledger.count("reports" if status < 400 else f"reports_refused_{status}")
+        return True
+
+    # Questions
+
+    def status(self) -> dict[str, Any]:
+        """How things stand today, so that whoever moves the clock knows that the bank is done."""
+        today = self._clock.today()
+        payments, reports = self._ledger.due_work(today), self._ledger.due_report_count(today)
+        counters = self._ledger.counters()
+        busy = self._taking or not self._positions or self._worked_on != today
+        return {
+            "today": today.isoformat(),
+            "at_rest": not (busy or payments or reports),
+            "due_payments": payments,
+            "due_reports": reports,
+            "handled": sum(counters.values()),
+            "counters": counters,
+            "payments": self._ledger.by_state(),
+            "positions": {
+                f"{self._settings.topic}/{partition}": offset
+                for partition, offset in sorted(self._positions.items())
+            },
+        }
+
+    def app(self) -> Starlette:
+        """The bank's three routes."""
+
+        async def status(_request: Request) -> Response:
+            try:
+                return JSONResponse(self.status())
+            except ClockError:
+                return JSONResponse({"at_rest": False}, 503)
+
+        async def payment(request: Request) -> Response:
+            found = self._ledger.payment(request.path_params["end_to_end_id"])
+            with self._ledger.write():
+                self._ledger.count("questions")
+            return JSONResponse(found) if found else JSONResponse({"error": "unknown"}, 404)
+
+        async def ledger(_request: Request) -> Response:
+            return JSONResponse(ledger_document(self._ledger))
+
+        return Starlette(
+            routes=[
+                Route("/status", status),
+                Route("/payments/{end_to_end_id}", payment),
+                Route("/ledger", ledger),
+            ]
+        )
+
+
+def ledger_document(ledger: Ledger) -> Mapping[str, Any]:
+    """The credits that were executed, with their total, and what was counted."""
+    executed = ledger.credits()
+    return {
+        "credits": executed,
+        "total_fen": sum(each["amount_fen"] for each in executed),
+        "counters": ledger.counters(),
+        "payments": ledger.by_state(),
+    }
+
+
+def _say(line: str) -> None:
+    print(f"bank: {line}", file=sys.stderr, flush=True)
+
+
+async def serve(settings: BankSettings) -> None:
+    """Run until told to end by a signal; a part that ends takes the others with it."""
+    ledger, client = Ledger(settings.folder), PayoutClient(settings)
+    bank = Bank(settings, ledger, client)
+    config = uvicorn.Config(
+        bank.app(), host=settings.host, port=settings.port, log_level="warning", access_log=False
+    )
+    parts = [
+        asyncio.ensure_future(part)
+        for part in (bank.consume(), bank.work(), uvicorn.Server(config).serve())
+    ]
+    try:
+        done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        for part in done:
+            part.result()
+    finally:
+        for part in parts:
+            part.cancel()
+        await asyncio.gather(*parts, return_exceptions=True)
+        await client.close()
+        ledger.close()
+
+
+def main() -> None:
+    """The command line; a wrong setting ends it with one line and status 2."""
+    try:
+        settings = BankSettings()
+    except ValidationError as error:
+        print(explain(error, PREFIX), file=sys.stderr)
+        raise SystemExit(2) from None
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(settings))
+
+
+if __name__ == "__main__":
+    main()
