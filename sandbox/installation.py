@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ import httpx
 
 from deploy.infrastructure import Infrastructure
 from deploy.native.process import Identity, free_ports, spawn
+from sandbox.bank_settings import PREFIX, new_key_pair
+from sandbox.fate import DEFAULT_RATES, Rates
 from sandbox.issuer import SECRET_VARIABLE
 from shared.bus import create_topic, topic_name
 from shared.clock import set_clock_file
@@ -58,6 +61,9 @@ class Installation:
     lease_seconds: float = 5.0
     # Detached processes outlive this one; ``stop_recorded`` ends them by what was recorded.
     detached: bool = False
+    # What the sandbox's bank does to whom is drawn from these (fate.py).
+    seed: int = 1
+    rates: Rates = DEFAULT_RATES
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -122,12 +128,13 @@ class Installation:
                 name, passwords[name], keys_passwords[name]
             )
         self.environments["issuer"] = {SECRET_VARIABLE: self.secret}
+        self._introduce_bank()
 
     def _service_environment(self, name: str, pair: Passwords, keys: str) -> dict[str, str]:
         admin, keys_admin = self.infrastructure.postgres_url, self.infrastructure.keys_url
         environment = {
             "BANGFU_SERVICE": name,
-            "BANGFU_MODE": "sandbox" if self.instant is not None else "production",
+            "BANGFU_MODE": "sandbox",
             "BANGFU_WORKER_URL": role_url(admin, role_name(admin, name, "worker"), pair.worker),
             "BANGFU_API_URL": role_url(admin, role_name(admin, name, "api"), pair.api),
             "BANGFU_KEYS_URL": role_url(keys_admin, role_name(keys_admin, name, "keys"), keys),
@@ -147,6 +154,33 @@ class Installation:
         if self.instant is not None:
             environment["BANGFU_CLOCK_FILE"] = str(self.clock_file)
         return environment
+
+    def _introduce_bank(self) -> None:
+        """The bank and payout learn each other's address, and payout the bank's public key."""
+        keys = new_key_pair()
+        self.environments["payout"] |= {
+            "BANGFU_BANK_SUBSCRIBER": SUBSCRIBER,
+            "BANGFU_BANK_PUBLIC_KEY": keys.public,
+            "BANGFU_BANK_URL": self.url("bank"),
+        }
+        said = {
+            "FOLDER": str(self.folder / "bank"),
+            "PORT": str(self.ports["bank"]),
+            "KAFKA_BOOTSTRAP": self.infrastructure.kafka_bootstrap,
+            "TOPIC": self.prefix + INSTRUCTIONS,
+            "GROUP": self.prefix + SUBSCRIBER,
+            "SESSION_TIMEOUT_MS": str(self.session_timeout_ms),
+            "SUBSCRIBER": SUBSCRIBER,
+            "PRIVATE_KEY": keys.private.get_secret_value(),
+            "PAYOUT_URL": self.url("payout"),
+            "ISSUER_URL": self.url("issuer"),
+            "ISSUER_SECRET": self.secret,
+            "SEED": str(self.seed),
+            "RATES": json.dumps(asdict(self.rates)),
+        }
+        if self.instant is not None:
+            said["CLOCK_FILE"] = str(self.clock_file)
+        self.environments["bank"] = {PREFIX + name: text for name, text in said.items()}
 
     def command(self, name: str) -> list[str]:
         """The command line of a process, as an operator would type it."""
@@ -175,6 +209,28 @@ class Installation:
         path = self.folder / STATE_FILE
         path.touch(mode=0o600)
         path.write_text(json.dumps(known))
+
+    def write_environment(self) -> Path:
+        """A file to source, so that ``./run bangfu`` speaks with this installation."""
+        intake = self.environments["intake"]
+        known = {
+            **self.infrastructure.as_environment(),
+            **{
+                name: intake[name]
+                for name in (
+                    "BANGFU_TOPIC_PREFIX",
+                    "BANGFU_PARTITIONS",
+                    "BANGFU_MASTER_KEY",
+                    "BANGFU_ISSUER",
+                    "BANGFU_JWKS_URL",
+                    "BANGFU_KEYS_URL",
+                )
+            },
+        }
+        path = self.folder / "environment"
+        path.touch(mode=0o600)
+        path.write_text("".join(f"export {n}={shlex.quote(v)}\n" for n, v in known.items()))
+        return path
 
     async def wait_until_ready(self, names: Sequence[str]) -> None:
         """Until each answers its readiness (the issuer: its keys). Raises StartError."""
