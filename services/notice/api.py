@@ -1,6 +1,5 @@
 """HTTP in: the offices' commands, the public's objections, and the boards."""
 
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date

@@ -1,7 +1,5 @@
 """HTTP in: requests become commands, queries become views. The bank's own door is ``bank.py``."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Annotated, Any
 from uuid import UUID, uuid4

@@ -5,8 +5,6 @@ key, and each look is on record; what it reports goes through the same decision 
 itself or as an answer. Which payouts are asked about is decided by a timer; this file only asks.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from datetime import date
