@@ -141,7 +141,7 @@ async def test_every_look_is_recorded(house: House) -> None:
     ("service", "opens", "seals"),
     [
         ("intake", set(Category), set(Category)),
-        ("eligibility", {Category.IDENTITY}, set()),
+        ("eligibility", {Category.IDENTITY, Category.FREE_TEXT}, {Category.FREE_TEXT}),
         ("notice", {Category.IDENTITY, Category.FREE_TEXT}, {Category.FREE_TEXT}),
         ("payout", {Category.IDENTITY, Category.ACCOUNT}, {Category.ACCOUNT}),
         ("training", {Category.IDENTITY}, {Category.IDENTITY}),

@@ -48,6 +48,7 @@ INSERT INTO key_grants (service, category, may_open, may_seal) VALUES
     ('intake',      'health',    true,  true),
     ('intake',      'free_text', true,  true),
     ('eligibility', 'identity',  true,  false),
+    ('eligibility', 'free_text', true,  true),
     ('notice',      'identity',  true,  false),
     ('notice',      'free_text', true,  true),
     ('payout',      'identity',  true,  false),
