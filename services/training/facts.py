@@ -60,11 +60,15 @@ class WorkerTakenOver(Fact, name="bangfu.training.WorkerTakenOver"):
 
 
 class FileClosed(Fact, name="bangfu.training.FileClosed"):
+    """The file left the files: nobody of it is enrolled any more."""
+
     case_id: str
     exit: str
 
 
 class TraineeEnrolled(Fact, name="bangfu.training.TraineeEnrolled"):
+    """A filed worker takes a place of a class, and one of the heads that were ordered."""
+
     case_id: str
     person_id: str
     class_id: str
@@ -72,6 +76,8 @@ class TraineeEnrolled(Fact, name="bangfu.training.TraineeEnrolled"):
 
 
 class TraineeCertified(Fact, name="bangfu.training.TraineeCertified"):
+    """The trainee finished the class with a certificate."""
+
     case_id: str
     person_id: str
     class_id: str
