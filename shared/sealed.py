@@ -17,7 +17,7 @@ import binascii
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -107,6 +107,11 @@ def seal(plaintext: str, key: DataKey, fact_id: str, field: str) -> str:
 def is_sealed(value: str) -> bool:
     """Whether the text has the form of a sealed value; whether it opens only its key can tell."""
     return _TOKEN.fullmatch(value) is not None
+
+
+def replace_tokens(text: str, by: Callable[[str], str]) -> str:
+    """The text with every sealed value in it, wherever it stands, replaced."""
+    return _TOKEN.sub(lambda match: by(match[0]), text)
 
 
 def parse(token: str) -> Token:
