@@ -4,7 +4,6 @@ The tree is what scope is made of, so it cannot be held to a scope of its own: e
 the directory whether the caller keeps a higher organisation (``system`` at the door).
 """
 
-
 from datetime import date
 from typing import Annotated, Any
 

@@ -1,6 +1,5 @@
 """HTTP in: the offices' commands, the public's objections, and the boards."""
 
-
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Final, Literal

@@ -1,7 +1,5 @@
 """HTTP in: slips and classes, a worker's steps, and what is left of heads and places."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
