@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+import orjson
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from pydantic import Field, field_validator
@@ -36,8 +37,8 @@ class PayoutSettings(ServiceSettings):
 
 def _imported(text: str) -> OKPKey:
     try:
-        key = OKPKey.import_key(text)
-    except (JoseError, ValueError, TypeError, KeyError):
+        key = OKPKey.import_key(orjson.loads(text))
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         key = None
     if key is None or key.curve_name != CURVE:
         raise ValueError(f"must be a JWK of curve {CURVE}, as JSON")
