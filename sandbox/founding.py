@@ -17,7 +17,7 @@ from sandbox.households import FUND, PARAMETERS
 from sandbox.installation import INSTALLER
 from sandbox.world import CITY, Organisation, World, person
 
-SKILL: Final = "数控车床 CNC turning"
+SKILL: Final = "cnc_turning"
 # (starts, ends) of the year's classes, as (month, day).
 TERMS: Final = (((2, 17), (3, 14)), ((5, 12), (6, 6)), ((8, 11), (9, 5)), ((11, 3), (11, 28)))
 CREDIT_FEN_A_HOUSEHOLD: Final = 2_500_000

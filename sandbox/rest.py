@@ -74,6 +74,8 @@ def reasons(statuses: Statuses, today: str) -> list[str]:
             found.append(f"{name}: {status['in_flight']} commands in flight")
         if status["timers_rested_on"] != today:
             found.append(f"{name}: timers not done")
+        if any(status["outgoing"].values()):
+            found.append(f"{name}: has {status['outgoing']} to send out")
         if status["held"]:
             found.append(f"{name}: holds {status['held']}")
     bank = statuses["bank"]
