@@ -1,6 +1,7 @@
 """Eligibility over HTTP: requests to commands, queries to views.
 
-Reasons of a disaster award enter here in clear and are sealed at once; nothing else is personal.
+Reasons of a disaster award enter here in clear and are sealed at once, and are opened again only
+for the offices that decide on it; nothing else is personal.
 """
 
 from datetime import date
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from fastapi import APIRouter, Body, Depends, Path, Query
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from services.eligibility.decisions.awards import (
     DisasterAsk,
@@ -19,6 +20,7 @@ from services.eligibility.decisions.awards import (
 )
 from services.eligibility.decisions.cover import ApproveAward
 from services.eligibility.decisions.determination import ConfirmEligibility
+from services.eligibility.decisions.offices import WRONG_OFFICE
 from services.eligibility.decisions.parameters import (
     AnnounceParameter,
     ProposeParameter,
@@ -26,9 +28,10 @@ from services.eligibility.decisions.parameters import (
 )
 from services.eligibility.facts import ParameterName
 from services.eligibility.storage import versions_announced
-from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door
+from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door, problem_of
 from shared.money import LARGEST_FEN
 from shared.request_body import RequestBody
+from shared.room import UNKNOWN
 from shared.sealed import Category
 
 # Ids of funds, places and schools stand in stream names, addresses and guard rows.
@@ -110,6 +113,13 @@ class DisasterBody(AwardBody):
 AnyAwardBody = Annotated[
     LivingBody | EducationBody | MedicalBody | DisasterBody, Field(discriminator="programme")
 ]
+
+
+class ReasonsLook(BaseModel):
+    """The reasons of a discretionary award in clear; null once the person's key is destroyed."""
+
+    award_id: str
+    reasons: str | None
 
 
 def routes(door: Door) -> APIRouter:
@@ -213,6 +223,17 @@ def _looks(door: Door) -> APIRouter:
     ) -> dict[str, Any]:
         return dict(await door.view(caller, "decisions", case_id))
 
+    @router.get(
+        "/cases/{case_id}/awards/{award_id}/reasons",
+        summary="灾害救助的理由 Reasons of a discretionary award, in clear",
+    )
+    async def reasons(
+        case_id: CaseId,
+        award_id: Annotated[str, Path(min_length=1, max_length=100)],
+        caller: Annotated[Caller, Depends(door.reader)],
+    ) -> ReasonsLook:
+        return await _reasons(door, caller, case_id, award_id)
+
     @router.get("/files", summary="可申请救助的档案 Files for which awards may be asked")
     async def files(
         caller: Annotated[Caller, Depends(door.reader)],
@@ -223,6 +244,18 @@ def _looks(door: Door) -> APIRouter:
         return await door.views(caller, "file", status=status, after=after, limit=limit)
 
     return router
+
+
+async def _reasons(door: Door, caller: Caller, case_id: str, award_id: str) -> ReasonsLook:
+    """Opened for an office that decides on the award; the look is on record."""
+    kept = await door.view(caller, "award_reasons", award_id)
+    if kept["case_id"] != case_id:
+        raise problem_of(UNKNOWN)
+    if f"{caller.actor.organisation}/{caller.actor.role}" not in kept["readers"]:
+        raise problem_of(WRONG_OFFICE)
+    token = kept["reasons"]
+    opened = await door.keys.open([token], caller.actor.person, "reasons of an award")
+    return ReasonsLook(award_id=award_id, reasons=opened[token])
 
 
 async def _ask(

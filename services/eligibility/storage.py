@@ -1,8 +1,8 @@
 """What eligibility shows and lists: pure functions of one stream's state.
 
-Read models: ``decisions`` (a case), ``file`` (where awards may be asked for), ``parameters`` (a
-fund, place or school), and the work of reviewers, approvers and announcers. They hold ids, codes
-and sums, and nothing personal.
+Read models: ``decisions`` (a case), ``file`` (where awards may be asked for), ``award_reasons``
+(sealed), ``parameters`` (a fund, place or school), and the work of reviewers, approvers and
+announcers. Apart from those sealed reasons they hold ids, codes and sums, and nothing personal.
 """
 
 from collections.abc import Iterator
@@ -40,6 +40,7 @@ def case_views(state: CaseDecisions) -> list[View]:
     if state.file is not None:
         views.append(_file(state, state.file))
         views += _approvals(stream, state, state.file)
+        views += _reasons(state, state.file)
     return views
 
 
@@ -189,6 +190,28 @@ def _approvals(stream: str, state: CaseDecisions, file: FileTakenOver) -> Iterat
             role="approver",
             status="approve_award",
         )
+
+
+def _reasons(state: CaseDecisions, file: FileTakenOver) -> Iterator[View]:
+    """The sealed reasons of an award, and the offices that decide on it and so may read them."""
+    offices = [
+        (file.organisation_id, "handler"),
+        (file.station_id, "handler"),
+        (file.centre_id, "reviewer"),
+        (file.centre_id, "approver"),
+    ]
+    for award in state.awards:
+        if award.requested.reasons is not None:
+            yield View(
+                "award_reasons",
+                award.award_id,
+                {
+                    "case_id": state.case_id,
+                    "reasons": award.requested.reasons,
+                    "readers": [f"{organisation}/{role}" for organisation, role in offices],
+                },
+                organisation=file.organisation_id,
+            )
 
 
 def _plain(fact: Any) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 from collections.abc import Collection
 from datetime import date
+from typing import Final
 
 from shared.directory import Directory
 from shared.fact import Actor
 from shared.room import Refusal
+
+WRONG_OFFICE: Final = Refusal(
+    "wrong_office", "此事不由本岗位办理", "this is not for your office to do", status=403
+)
 
 
 def centre_of(directory: Directory, organisation: str, day: date) -> str:
@@ -25,12 +30,7 @@ def not_in_office(by: Actor, role: str, organisations: Collection[str]) -> Refus
     """Refuse whoever does not hold `role` in one of `organisations`."""
     if by.role == role and by.organisation in organisations:
         return None
-    return Refusal(
-        "wrong_office",
-        "此事不由本岗位办理",
-        "this is not for your office to do",
-        status=403,
-    )
+    return WRONG_OFFICE
 
 
 def acted_before(

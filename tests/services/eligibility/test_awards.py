@@ -331,6 +331,13 @@ def test_a_file_is_taken_over_once_and_listed_where_awards_may_be_asked_for() ->
     assert closed.views("file")[0].status == "closed"
 
 
-def test_no_view_shows_the_sealed_reasons() -> None:
+def test_only_one_view_holds_the_reasons_sealed_for_those_who_decide() -> None:
     case = with_award(disaster())
-    assert all("sealed:" not in str(view.document) for view in DECISIONS.views(case.state))
+    sealed = [v for v in DECISIONS.views(case.state) if "sealed:" in str(v.document)]
+    assert [view.model for view in sealed] == ["award_reasons"]
+    assert sealed[0].document["readers"] == [
+        "union/handler",
+        "station/handler",
+        "centre/reviewer",
+        "centre/approver",
+    ]

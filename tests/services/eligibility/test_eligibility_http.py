@@ -136,6 +136,23 @@ async def test_wrong_input_is_refused_by_field_and_other_offices_see_nothing(
     assert (await refusal(client.post(outsider, "eligibility", path, award)))[0] == 404
 
 
+async def test_the_approver_reads_the_reasons_and_an_onlooker_does_not(
+    client: Client, neighbours: Neighbours
+) -> None:
+    """The amount is discretionary, with an assessment and reasons on record (reading 11)."""
+    case_id, household_id = str(uuid.uuid4()), str(uuid.uuid4())
+    await neighbours.state("intake", "case", case_id, file_registered(case_id, household_id))
+    await until(lambda: _on_file(client, case_id))
+    reasons = "房屋过火，家具电器全部损毁"
+    body = {"programme": "disaster", "asked_fen": 150_000, "loss_fen": 900_000, "reasons": reasons}
+    answer = await client.post(HANDLER, "eligibility", f"/cases/{case_id}/awards", body)
+    assert reasons not in str(answer)
+    path = f"/cases/{case_id}/awards/{answer['facts'][0]['ids']['award_id']}/reasons"
+    assert (await client.get(APPROVER, "eligibility", path))["reasons"] == reasons
+    assert (await refusal(client.get("city.maker", "eligibility", path)))[0] == 403
+    assert (await refusal(client.get("county-west.approver", "eligibility", path)))[0] == 404
+
+
 async def test_parameters_are_announced_by_two_people_and_read_by_all(client: Client) -> None:
     """The shipped file came in over HTTP, a version at a time; a second announcement is refused."""
     in_force = await client.get(
