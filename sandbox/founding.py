@@ -165,7 +165,6 @@ async def open_classes(client: Client, year: int, places: int) -> list[Term]:
                 "content": "skill",
                 "order_id": order["facts"][0]["ids"]["order_id"],
                 "menu_id": menu["facts"][0]["ids"]["menu_id"],
-                "skill": SKILL,
                 "places": places,
                 "starts_on": starts_on.isoformat(),
                 "ends_on": ends_on.isoformat(),

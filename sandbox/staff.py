@@ -296,7 +296,9 @@ class Staff:
             return
         case_id = self._story.case_by_number[household.number]
         officer = person(CITY, "training_officer")
-        worker = (await self._client.get(officer, "training", f"/cases/{case_id}"))["workers"][0]
+        handler = person(household.organisation, "handler")
+        view = await self._client.get(handler, "eligibility", f"/cases/{case_id}")
+        worker = view["file"]["persons"][0]
         body = {"person_id": worker, "class_id": term.class_id}
         try:
             await self._client.post(officer, "training", f"/cases/{case_id}/enrolments", body)
