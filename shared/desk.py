@@ -7,6 +7,8 @@ through here. The rules themselves stand in each room's ``decisions``.
 
 from __future__ import annotations
 
+import asyncio
+import random
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -20,7 +22,14 @@ import structlog
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock
 from shared.directory import Directory
-from shared.event_store import CommandRepeated, Conflict, EventStore, OutOfScope, Write
+from shared.event_store import (
+    CommandRepeated,
+    Conflict,
+    EventStore,
+    OutOfScope,
+    Write,
+    is_passing,
+)
 from shared.fact import Actor, Head, Origin, Recorded
 from shared.network_copy import NETWORK_KIND
 from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
@@ -29,11 +38,14 @@ from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
 
 log = structlog.get_logger()
 
-MOST_ATTEMPTS: Final = 12
+MOST_ATTEMPTS: Final = 20
+MOST_REPEATS: Final = 6
+# Between two attempts, growing, and by chance, so that those who met do not meet again.
+CONFLICT_PAUSE_SECONDS: Final = 0.005
+FAULT_PAUSE_SECONDS: Final = 0.2
 CACHED_STREAMS: Final = 20_000
 
 MOVES_THE_TREE: Final = frozenset(("EdgeOpened", "EdgeClosed", "OrganisationClosed"))
-RESCOPED_AT_ONCE: Final = 500
 REFERENCE_SECONDS: Final = 0.2
 
 Result = TypeVar("Result")
@@ -64,13 +76,33 @@ class Key:
     body_mac: str
 
 
+class DrawnIds:
+    """Random ids; a decision that is taken again on a fresh state is given the same ones."""
+
+    def __init__(self) -> None:
+        self._drawn: list[str] = []
+
+    def source(self) -> Callable[[], str]:
+        """A source that gives the ids from the first one on."""
+        given = 0
+
+        def give() -> str:
+            nonlocal given
+            if given == len(self._drawn):
+                self._drawn.append(str(uuid.uuid4()))
+            given += 1
+            return self._drawn[given - 1]
+
+        return give
+
+
 class ReferenceCopy:
     """This process's copy of the reference rows: directory and whatever the room builds."""
 
     def __init__(self, room: Room, store: EventStore) -> None:
         self._room = room
         self._store = store
-        self._mark = (-1, -1)
+        self.mark = (-1, -1)
         self._looked_at = -REFERENCE_SECONDS
         self.directory = Directory()
         self.built: Any = room.build_reference(())
@@ -85,17 +117,25 @@ class ReferenceCopy:
     async def refresh(self) -> bool:
         """Read the rows again if any was added; True if so."""
         mark = await self._store.reference_mark()
-        if mark == self._mark:
+        if mark == self.mark:
             return False
         rows = await self._store.reference_rows()
-        directory = Directory()
-        for row in rows:
-            if row.kind == NETWORK_KIND:
-                directory.apply(row.document["fact"], row.document["data"])
-        self.directory = directory
+        self.directory = _directory_of(rows)
         self.built = self._room.build_reference(rows)
-        self._mark = mark
+        self.mark = mark
         return True
+
+    async def directory_with(self, rows: Sequence[ReferenceRow]) -> Directory:
+        """The directory as it will be once these rows are stored."""
+        return _directory_of([*await self._store.reference_rows(), *rows])
+
+
+def _directory_of(rows: Sequence[ReferenceRow]) -> Directory:
+    directory = Directory()
+    for row in rows:
+        if row.kind == NETWORK_KIND:
+            directory.apply(row.document["fact"], row.document["data"])
+    return directory
 
 
 class Desk:
@@ -136,36 +176,68 @@ class Desk:
         report, the public's objection), which the door has checked by other means.
         Raises KeyReused or Contended.
         """
-        kind = self.room.kinds[tell.kind]
-        stream, subject = kind.stream(tell.identity), kind.subject(tell.identity)
+        ids = DrawnIds()
+        stream, subject = self._names(tell)
         for attempt in range(MOST_ATTEMPTS):
             try:
-                entry, fresh = await self._entry(stream, organisations, fresh=attempt > 0)
-                answer, workspace = await self.decide(
-                    lambda w: w.tell(tell, cause, actor), {stream: entry}
+                done = await self._attempt(
+                    tell, actor, organisations, key=key, cause=cause, ids=ids, fresh=attempt > 0
                 )
-                if stream in workspace.without_effect:
-                    if not fresh or await self.reference.refresh():
-                        self.forget([stream])
-                        continue
-                    earlier = await self._repeated(key)
-                    if earlier is not None:
-                        return earlier
-                    return answer if isinstance(answer, Refusal) else Done(stream, subject, ())
-                workspace.write.command = _command_row(key, stream, workspace.write.facts)
-                await self.commit(workspace, organisations)
-                return Done(stream, subject, workspace.write.facts)
+                if done is not None:
+                    return done
+                continue
             except Conflict:
                 CONFLICTS.labels(self.room.name).inc()
-                self.forget([stream])
-            except CommandRepeated:
-                earlier = await self._repeated(key)
-                if earlier is not None:
-                    return earlier
+                longest = CONFLICT_PAUSE_SECONDS * (attempt + 1)
             except OutOfScope:
                 await self.store.deny(actor.person, type(tell.command).__name__, subject)
                 return UNKNOWN
+            except Exception as error:
+                if not is_passing(error) or attempt >= MOST_REPEATS:
+                    raise
+                # Stored or not, nobody knows: the next attempt finds out by the key.
+                log.warning("command_waits_for_database", error=type(error).__name__)
+                longest = FAULT_PAUSE_SECONDS * (attempt + 1)
+            self.forget([stream])
+            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret in a pause
         raise Contended
+
+    def _names(self, tell: Tell) -> tuple[str, str]:
+        """The stream and the subject of a command."""
+        kind = self.room.kinds[tell.kind]
+        return kind.stream(tell.identity), kind.subject(tell.identity)
+
+    async def _attempt(
+        self,
+        tell: Tell,
+        actor: Actor,
+        organisations: Sequence[str] | None,
+        *,
+        key: Key,
+        cause: Cause,
+        ids: DrawnIds,
+        fresh: bool,
+    ) -> Done | Refusal | None:
+        """Decide and write once; None if it must be decided again on a fresh load."""
+        stream, subject = self._names(tell)
+        entry, fresh = await self._entry(stream, organisations, fresh=fresh)
+        try:
+            answer, workspace = await self.decide(
+                lambda w: w.tell(tell, cause, actor), {stream: entry}, ids
+            )
+            if stream in workspace.without_effect:
+                if not fresh or await self.reference.refresh():
+                    self.forget([stream])
+                    return None
+                earlier = await self._repeated(key)
+                if earlier is not None:
+                    return earlier
+                return answer if isinstance(answer, Refusal) else Done(stream, subject, ())
+            workspace.write.command = _command_row(key, stream, workspace.write.facts)
+            await self.commit(workspace, organisations)
+            return Done(stream, subject, workspace.write.facts)
+        except CommandRepeated:
+            return await self._repeated(key)
 
     async def _entry(
         self, stream: str, organisations: Sequence[str] | None, *, fresh: bool
@@ -199,9 +271,11 @@ class Desk:
         self,
         fold: Callable[[Workspace], Result],
         entries: dict[str, Entry] | None = None,
+        ids: DrawnIds | None = None,
     ) -> tuple[Result, Workspace]:
         """Run ``fold`` on a workspace, fetching what it misses and starting it again."""
         loaded = Loaded(dict(entries or {}), {}, {}, set())
+        ids = ids or DrawnIds()
         now = self.clock.now()
         situation = partial(
             Situation,
@@ -209,11 +283,11 @@ class Desk:
             directory=self.reference.directory,
             calendar=self.calendar,
             reference=self.reference.built,
-            new_id=lambda: str(uuid.uuid4()),
             mac=self._mac,
         )
         while True:
-            workspace = Workspace(self.room, self._origin, loaded, situation, now)
+            given = partial(situation, new_id=ids.source())
+            workspace = Workspace(self.room, self._origin, loaded, given, now)
             try:
                 return fold(workspace), workspace
             except Missing as missing:
@@ -231,14 +305,16 @@ class Desk:
     async def decide_for_good(
         self, fold: Callable[[Workspace], Result]
     ) -> tuple[Result, Workspace]:
-        """As ``decide``, but nothing is refused on a state that came from the cache."""
+        """As ``decide``, but nothing is refused on a state or reference copy of yesterday's."""
         fresh: dict[str, Entry] = {}
+        ids = DrawnIds()
         while True:
-            result, workspace = await self.decide(fold, fresh)
+            result, workspace = await self.decide(fold, fresh, ids)
             doubtful = [s for s in workspace.without_effect if s not in fresh]
-            if not doubtful:
+            if doubtful:
+                fresh.update(await self.load(doubtful))
+            elif not workspace.without_effect or not await self.reference.refresh():
                 return result, workspace
-            fresh.update(await self.load(doubtful))
 
     async def commit(
         self, workspace: Workspace, organisations: Sequence[str] | None = None
@@ -247,6 +323,7 @@ class Desk:
         write = workspace.write
         if write.is_empty():
             return
+        await self._rescope(write)
         await self.store.write(write, organisations)
         if write.facts:
             APPENDED_FACTS.labels(self.room.name).inc(len(write.facts))
@@ -256,34 +333,34 @@ class Desk:
                 tell_of_it()
         if write.reference:
             await self.reference.refresh()
-            await self._rescope(write.reference)
 
-    async def _rescope(self, rows: Sequence[ReferenceRow]) -> None:
-        """When the tree moved, what is held below it gains and loses the offices above it."""
+    async def _rescope(self, write: Write) -> None:
+        """Where the tree moves, what is held below it gains and loses the offices above it.
+
+        In the same write, so that neither happens without the other.
+        """
         moved = {
             row.document["data"].get("child") or row.document["data"]["organisation"]
-            for row in rows
+            for row in write.reference
             if row.kind == NETWORK_KIND and row.document["fact"] in MOVES_THE_TREE
         }
-        today, directory = self.clock.today(), self.reference.directory
+        if not moved:
+            return
+        today = self.clock.today()
+        directory = await self.reference.directory_with(write.reference)
         below = {each for top in moved for each in directory.subtree(top, today)}
-        held = await self.store.held_by(sorted(below)) if below else []
-        for start in range(0, len(held), RESCOPED_AT_ONCE):
-            write = Write()
-            write.scopes = [
-                {
-                    "subject": subject,
-                    "from_day": today,
-                    "organisations": [holder, *directory.ancestors(holder, today)],
-                }
-                for subject, holder in held[start : start + RESCOPED_AT_ONCE]
-            ]
-            await self.store.write(write)
+        for subject, holder in await self.store.held_by(sorted(below)):
+            if subject not in write.scopes_by_subject:
+                write.scope(subject, [holder, *directory.ancestors(holder, today)], today)
 
     def forget(self, streams: Sequence[str]) -> None:
         """Drop cached states that proved stale."""
         for stream in streams:
             self._cache.pop(stream, None)
+
+    def forget_all(self) -> None:
+        """Drop every cached state, when it is not known which of them misled."""
+        self._cache.clear()
 
     def _remember(self, stream: str, entry: Entry) -> None:
         known = self._cache.get(stream)

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 
 from shared.desk import Contended, Desk, Done, Key, KeyReused
 from shared.directory import Office
-from shared.fact import Actor, canonical
+from shared.event_store import is_passing
+from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
 from shared.identity import TokenVerifier
 from shared.keys import KeyStore
 from shared.problems import CORRELATION_SCOPE_KEY, Problem
@@ -31,6 +32,21 @@ from shared.workspace import Cause
 log = structlog.get_logger()
 
 LARGEST_PAGE: Final = 1000
+# What no fact could hold is not even looked at.
+LARGEST_BODY_BYTES: Final = 4 * LARGEST_DATA_BYTES
+
+TOO_LARGE: Final = Refusal(
+    "request-too-large", "请求内容过大", "the request is too large for a fact", status=413
+)
+UNREACHABLE: Final = Refusal(
+    "log-unreachable",
+    "数据库暂时不可用，请稍后用同一键重试",
+    "the log can't be reached: retry with the same key",
+    status=503,
+)
+
+# Printable ASCII: it is stored, and shown in the operator's tools.
+IdempotencyKey = Annotated[str, Header(min_length=8, max_length=200, pattern=r"^[!-~]+$")]
 
 
 class StatedFact(BaseModel):
@@ -117,7 +133,7 @@ class Door:
     async def caller(
         self,
         request: Request,
-        idempotency_key: Annotated[str, Header(min_length=8, max_length=200)],
+        idempotency_key: IdempotencyKey,
         authorization: Annotated[str | None, Header()] = None,
         acting_office: Annotated[str | None, Header(description="organisation/role")] = None,
     ) -> Caller:
@@ -127,7 +143,7 @@ class Door:
     async def public(
         self,
         request: Request,
-        idempotency_key: Annotated[str, Header(min_length=8, max_length=200)],
+        idempotency_key: IdempotencyKey,
     ) -> Caller:
         """Dependency for what anybody may do without a name, such as object to a notice."""
         return Caller(Actor("public", "public"), (), (), await self._sent(request, idempotency_key))
@@ -155,6 +171,8 @@ class Door:
 
     async def _sent(self, request: Request, key: str) -> Sent:
         raw = await request.body()
+        if len(raw) > LARGEST_BODY_BYTES:
+            raise problem_of(TOO_LARGE)
         try:
             body = canonical(orjson.loads(raw)).decode() if raw else ""
         except (orjson.JSONDecodeError, TypeError):
@@ -199,6 +217,13 @@ class Door:
             raise problem_of(
                 Refusal("contended", "请稍后用同一键重试", "retry with the same key", status=503)
             ) from None
+        except FactTooLarge:
+            raise problem_of(TOO_LARGE) from None
+        except Exception as error:
+            if not is_passing(error):
+                raise
+            log.warning("command_gave_up", error=type(error).__name__)
+            raise problem_of(UNREACHABLE) from None
         finally:
             self.in_flight -= 1
             COMMAND_SECONDS.labels(self.desk.room.name, type(command).__name__).observe(

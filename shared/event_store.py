@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import orjson
@@ -24,12 +24,33 @@ class Conflict(Exception):
     """The state that was decided on has moved; decide again on a fresh load."""
 
 
+class Clash(Conflict):
+    """A unique index of the room's own said no: a race that was lost, or data that never fits."""
+
+
 class CommandRepeated(Exception):
     """The key of this command is stored already; its first result is the answer."""
 
 
 class OutOfScope(Exception):
     """The subject belongs to no organisation of the person, nor to one below them."""
+
+
+# A connection or a server that failed (SQLSTATE classes: connection, rollback, resources, state of
+# an object, operator, system): the same may succeed later, and a COMMIT cut short is unknown.
+PASSING_CLASSES: Final = frozenset(("08", "40", "53", "55", "57", "58"))
+# What is wrong with the values themselves, for good: too many rows for one key, data, constraint,
+# program limit (a key too long for its index), or a function of ours that raised.
+DATA_CLASSES: Final = frozenset(("21", "22", "23", "54", "P0"))
+
+
+def is_passing(error: Exception) -> bool:
+    """True for a fault of the moment, which a repeat by key gets over."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate)[:2] in PASSING_CLASSES
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError)  # a value that the client can't even send
+    return isinstance(error, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +63,16 @@ class StoredCommand:
     last_version: int
 
 
+@dataclass(frozen=True, slots=True)
+class DueTimer:
+    """A timer whose day has come, and the version of its stream when it was looked at."""
+
+    stream: str
+    timer: str
+    due_on: date
+    version: int
+
+
 @dataclass
 class Write:
     """All that one transaction stores; filled by whoever decides, in any order."""
@@ -50,7 +81,7 @@ class Write:
     guard_deltas: dict[str, int] = field(default_factory=dict)
     conditions: list[Condition] = field(default_factory=list)
     view_streams: dict[str, tuple[str, Sequence[View]]] = field(default_factory=dict)
-    scopes: list[dict[str, Any]] = field(default_factory=list)
+    scopes_by_subject: dict[str, dict[str, Any]] = field(default_factory=dict)
     reference: list[ReferenceRow] = field(default_factory=list)
     own: list[dict[str, Any]] = field(default_factory=list)
     command: dict[str, Any] | None = None
@@ -69,7 +100,8 @@ class Write:
             or self.held
             or self.unheld
             or self.reheld
-            or self.scopes
+            or self.scopes_by_subject
+            or self.own
         )
 
     def rest(self) -> str:
@@ -97,24 +129,58 @@ class Write:
             parts["watermarks"] = self.watermarks
         return canonical(parts).decode()
 
+    def scope(self, subject: str, organisations: Sequence[str], today: date) -> None:
+        """Who sees the subject from today on: its holder first, then those above it.
+
+        Once a subject: what moved twice within one write has moved to its last holder.
+        """
+        self.scopes_by_subject[subject] = {
+            "subject": subject,
+            "from_day": today,
+            "organisations": list(organisations),
+        }
+
+    @property
+    def scopes(self) -> list[dict[str, Any]]:
+        """One row a subject, sorted, as the database takes them."""
+        return [row for _, row in sorted(self.scopes_by_subject.items())]
+
+    def demand(self, condition: Condition, before: int, after: int) -> None:
+        """Keep a condition as one on the row as it is now in the database.
+
+        It was made for a row to which this write had added ``before``, and its bounds for the
+        sum with ``after``; what the write adds in all is known only at its end.
+        """
+        minimum, maximum, expect = condition.minimum, condition.maximum, condition.expect
+        self.conditions.append(
+            Condition(
+                condition.key,
+                expect=None if expect is None else expect - before,
+                minimum=None if minimum is None else minimum - after,
+                maximum=None if maximum is None else maximum - after,
+            )
+        )
+
     def _guards(self) -> list[dict[str, Any]]:
-        """One entry a key: the summed delta and the strictest of the conditions."""
+        """One entry a key: the summed delta and the strictest of the conditions, on the result."""
         entries: dict[str, dict[str, Any]] = {
             key: {"key": key, "delta": delta} for key, delta in self.guard_deltas.items()
         }
         for condition in self.conditions:
             entry = entries.setdefault(condition.key, {"key": condition.key, "delta": 0})
             if condition.expect is not None:
-                # The first expectation is of the row as it was read; later ones build on it.
                 entry.setdefault("expect", condition.expect)
             if condition.minimum is not None:
-                entry["minimum"] = max(condition.minimum, entry.get("minimum", condition.minimum))
+                minimum = condition.minimum + entry["delta"]
+                entry["minimum"] = max(minimum, entry.get("minimum", minimum))
             if condition.maximum is not None:
-                entry["maximum"] = min(condition.maximum, entry.get("maximum", condition.maximum))
+                maximum = condition.maximum + entry["delta"]
+                entry["maximum"] = min(maximum, entry.get("maximum", maximum))
         return list(entries.values())
 
     def arguments(self) -> tuple[Any, ...]:
-        f = self.facts
+        # Sorted by stream, as all that a write locks: two batches then never wait in a circle.
+        f = sorted(self.facts, key=lambda r: (r.stream, r.version))
         return (
             self.rest(),
             [r.stream for r in f],
@@ -154,12 +220,19 @@ _FACT_COLUMNS = "envelope, data, hash, traceparent"
 _TEN = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
 
 
+_OF_THE_LOG = frozenset(("facts_stream_version_key", "watermarks_pkey"))
+
+
 def _translate(error: asyncpg.PostgresError) -> Exception:
     """The store's own errors, from what the database says; anything else stays as it is."""
     if isinstance(error, asyncpg.UniqueViolationError) and (
         error.constraint_name == "commands_pkey"
     ):
         return CommandRepeated()
+    if isinstance(error, asyncpg.UniqueViolationError) and (
+        error.constraint_name not in _OF_THE_LOG
+    ):
+        return Clash(f"{error.sqlstate} {error.constraint_name}")
     if isinstance(
         error,
         asyncpg.UniqueViolationError | asyncpg.DeadlockDetectedError | asyncpg.SerializationError,
@@ -302,15 +375,20 @@ class EventStore:
         )
         return int(found)
 
-    async def due(self, today: date, limit: int) -> list[tuple[str, date, dict[str, Any]]]:
-        """Timers that have fallen due, the oldest first: (stream, due_on, document)."""
+    async def due(self, today: date, limit: int) -> list[DueTimer]:
+        """Timers that have fallen due, the oldest first."""
         rows = await self.worker.fetch(
-            f"SELECT stream, due_on, document FROM {self.schema}.views "  # noqa: S608 - as above
+            "SELECT stream, due_on, document, (SELECT max(version) "  # noqa: S608 - as above
+            f"FROM {self.schema}.facts f WHERE f.stream = v.stream) AS version "
+            f"FROM {self.schema}.views v "
             "WHERE model = 'timer' AND due_on <= $1 ORDER BY due_on, stream, key LIMIT $2",
             today,
             limit,
         )
-        return [(row["stream"], row["due_on"], orjson.loads(row["document"])) for row in rows]
+        return [
+            DueTimer(r["stream"], orjson.loads(r["document"])["timer"], r["due_on"], r["version"])
+            for r in rows
+        ]
 
     async def overview(self) -> dict[str, Any]:
         """Work that waits, by office; the day of the next timer; cases by stage."""

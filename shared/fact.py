@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Unpack
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 GENESIS_HASH: Final = "0" * 64
 LARGEST_DATA_BYTES: Final = 256 * 1024
@@ -100,6 +100,16 @@ class Registry:
         if not self.knows(name, version):
             raise UnknownFact(f"{name} version {version}")
         cls = self._classes[name]
+        try:
+            return self._validated(cls, version, data)
+        except ValidationError as error:
+            # Schemas evolve by addition: a field too many is a newer build's.
+            if all(item["type"] == "extra_forbidden" for item in error.errors(include_url=False)):
+                raise UnknownFact(f"{name} version {version} with further fields") from error
+            raise
+
+    def _validated(self, cls: type[Fact], version: int, data: bytes | str) -> Fact:
+        name = cls.stored_name
         if version == cls.schema_version:
             return cls.model_validate_json(data)
         raw: dict[str, Any] = orjson.loads(data)
@@ -254,6 +264,10 @@ class Origin:
     build: str
 
 
+class FactTooLarge(ValueError):
+    """A fact over 256 KiB, which no log takes."""
+
+
 def record(
     draft: Draft,
     *,
@@ -272,7 +286,7 @@ def record(
     fact = draft.fact
     raw = fact.data()
     if len(raw) > LARGEST_DATA_BYTES:
-        raise ValueError(f"{fact.stored_name} is larger than {LARGEST_DATA_BYTES} bytes")
+        raise FactTooLarge(f"{fact.stored_name} is larger than {LARGEST_DATA_BYTES} bytes")
     merged = merge_heard(head.heard, heard)
     merged.pop(stream, None)
     attributes = {
@@ -324,13 +338,25 @@ def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Re
     Raises BrokenRecord if an attribute is missing, malformed, or the hash does not hold.
     """
     found = claimed_by_headers(headers, value)
+    if any("\x00" in text for text in found.attributes.values()):
+        raise BrokenRecord("NUL")
     try:
         if chain_hash(found.attributes, found.raw) != found.hash:
             raise BrokenRecord("hash")
-        _ = (found.version, found.lamport, found.heard, found.occurred_on, found.recorded_at)
-        _ = (found.schema_version, found.stream, found.subject, found.actor, found.fact_id)
+        if found.version < 1 or found.lamport < 1 or not _is_heard(found.heard):
+            raise BrokenRecord("order")
+        _ = (found.occurred_on, found.recorded_at, found.schema_version)
+        _ = (found.stream, found.subject, found.actor, found.fact_id)
     except BrokenRecord:
         raise
     except Exception as error:  # whatever is wrong with foreign bytes, it is the record's fault
         raise BrokenRecord(type(error).__name__) from error
     return found
+
+
+def _is_heard(heard: object) -> bool:
+    """Versions by stream, as others wrote it."""
+    return isinstance(heard, dict) and all(
+        isinstance(stream, str) and "\x00" not in stream and type(version) is int
+        for stream, version in heard.items()
+    )

@@ -9,109 +9,44 @@ that brings the records is in ``shared.listening``; the rules are the rooms' own
 from __future__ import annotations
 
 import asyncio
-import base64
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Final
 
 import asyncpg
-import orjson
 import structlog
 
+from shared.arrival import (
+    BLOCKS_ITS_KEY,
+    EFFECT_FAILED,
+    LEAVES_BY_ITSELF,
+    UNREADABLE,
+    WAITING_BEHIND,
+    WAITING_FOR_BUILD,
+    WAITING_FOR_CAUSE,
+    WAITING_FOR_VERSION,
+    Arrival,
+    Place,
+    in_causal_order,
+)
+from shared.clock import ClockError
 from shared.desk import Desk
-from shared.event_store import Conflict
-from shared.fact import BORN, BrokenRecord, Recorded, recorded_from_headers
-from shared.room import ReferenceRow, Refusal
+from shared.event_store import DATA_CLASSES, Clash, Conflict, is_passing
+from shared.fact import Recorded, UnknownFact
+from shared.room import ReferenceRow, Refusal, Tell
 from shared.telemetry import CONFLICTS, HEARD_FACTS
 from shared.workspace import Cause, Missing, Workspace
 
 log = structlog.get_logger()
 
-Headers = Sequence[tuple[str, bytes | None]]
-
-WAITING_FOR_CAUSE: Final = "waiting_for_cause"
-WAITING_FOR_VERSION: Final = "waiting_for_version"
-WAITING_BEHIND: Final = "waiting_behind_another"
-WAITING_FOR_BUILD: Final = "waiting_for_a_newer_build"
-UNREADABLE: Final = "quarantined_unreadable"
-EFFECT_FAILED: Final = "quarantined_effect_failed"
-
-# What waits by itself and leaves by itself; everything else needs a person.
-LEAVES_BY_ITSELF: Final = frozenset(
-    (WAITING_FOR_CAUSE, WAITING_FOR_VERSION, WAITING_BEHIND, WAITING_FOR_BUILD)
-)
-# These keep later records of the same key behind them.
-BLOCKS_ITS_KEY: Final = frozenset((UNREADABLE, EFFECT_FAILED, WAITING_FOR_BUILD))
-
-
-@dataclass
-class Arrival:
-    """One Kafka record, new or taken back from ``held``, with what is known of it."""
-
-    topic: str
-    partition: int
-    offset: int
-    generation: str
-    key: str
-    headers: Headers
-    value: bytes | None
-    held_id: int | None = None
-    recorded: Recorded | None = None
-    reason: str = ""
-    waits_for: str = ""
-    released: bool = False
-    held_as: tuple[str, str] = ("", "")
-
-    def parse(self) -> None:
-        """Read the record; what can't be read is marked, never lost."""
-        try:
-            named = {name: (text or b"").decode() for name, text in self.headers}
-            self.recorded = recorded_from_headers(named, self.value)
-            if self.recorded.subject != self.key:
-                raise BrokenRecord("key")
-        except (BrokenRecord, UnicodeDecodeError) as error:
-            self.recorded = None
-            self.reason, self.waits_for = UNREADABLE, str(error)[:200]
-
-    def is_birth(self) -> bool:
-        return any(name == "ce_type" and text == BORN.encode() for name, text in self.headers)
-
-    def row(self) -> dict[str, Any]:
-        packed = [[n, None if t is None else base64.b64encode(t).decode()] for n, t in self.headers]
-        return {
-            "key": self.key,
-            "topic": self.topic,
-            "partition": self.partition,
-            "record_offset": self.offset,
-            "generation": self.generation,
-            "headers": base64.b64encode(orjson.dumps(packed)).decode(),
-            "value": None if self.value is None else base64.b64encode(self.value).decode(),
-            "reason": self.reason,
-            "waits_for": self.waits_for,
-        }
-
-    @classmethod
-    def of_held(cls, row: asyncpg.Record) -> Arrival:
-        headers = [
-            (name, None if text is None else base64.b64decode(text))
-            for name, text in orjson.loads(row["headers"])
-        ]
-        held = cls(
-            row["topic"],
-            row["partition"],
-            row["record_offset"],
-            row["generation"],
-            row["key"],
-            headers,
-            row["value"],
-            row["held_id"],
-        )
-        held.parse()
-        held.released = row["released"]
-        held.held_as = (row["reason"], row["waits_for"])
-        if row["reason"] in (UNREADABLE, EFFECT_FAILED):
-            held.reason, held.waits_for = row["reason"], row["waits_for"]
-        return held
+FIRST_PAUSE_SECONDS: Final = 0.05
+LONGEST_PAUSE_SECONDS: Final = 5.0
+# A room's own unique index may say no because of a race; saying it this often it means it.
+MOST_CLASHES: Final = 5
+SWEPT_AT_ONCE: Final = 500
+HELD_TOO_LONG_SECONDS: Final = 60.0
 
 
 class EffectFailed(Exception):
@@ -130,6 +65,20 @@ class Judged:
     left: list[Arrival] = field(default_factory=list)
     marks: dict[str, int] = field(default_factory=dict)
     heard: int = 0
+    # Something is left for another write that need not wait.
+    unfinished: bool = False
+
+
+@dataclass
+class OneByOne:
+    """How a batch is taken in whose write failed: one effect a write, to find the one at fault."""
+
+    tried: Arrival | None = None
+    failed: dict[Place, str] = field(default_factory=dict)
+    clashes: int = 0
+
+    def begin(self) -> None:
+        self.tried = None
 
 
 class Hearing:
@@ -144,71 +93,139 @@ class Hearing:
         # Position after the last record whose effects are stored, by (topic, partition).
         self.positions: dict[tuple[str, int], int] = {}
         self.held_by_reason: dict[str, int] = {}
+        self.oldest_held_seconds = 0.0
+        self._alarmed_at = -HELD_TOO_LONG_SECONDS
+        # Sweeping goes by key; all that is held is tried once after a start.
+        self._swept_to = ""
+        self._swept_all = False
 
     async def take(self, arrivals: Sequence[Arrival]) -> None:
-        """Store the effects of a batch, together with its offsets; retried until it is stored."""
-        pause = 0.05
+        """Store the effects of a batch, together with its offsets; retried until it is stored.
+
+        Raises only what is nobody's fault but the program's; then nothing of it may be skipped.
+        """
+        await self._until_stored(arrivals, frozenset())
+
+    async def _until_stored(self, arrivals: Sequence[Arrival], keys: Collection[str]) -> None:
+        pause, clashes = FIRST_PAUSE_SECONDS, 0
         while True:
             try:
                 async with self._turn:
-                    await self._take_once(arrivals, [])
+                    while await self._take_in(arrivals, keys):
+                        pass
                 return
-            except Conflict:
+            except Conflict as conflict:
                 CONFLICTS.labels(self._room.name).inc()
-                continue
-            except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
-                log.warning("hearing_waits_for_database", error=type(error).__name__)
-            except asyncpg.PostgresError as error:
-                if len(arrivals) > 1:
-                    # One of them makes the write fail: each alone, so that only that one is held.
-                    for arrival in arrivals:
-                        await self.take([arrival])
+                clashes += isinstance(conflict, Clash)
+                if clashes >= MOST_CLASHES:
+                    break
+                await asyncio.sleep(random.uniform(0, 0.02))  # noqa: S311 - no secret in a pause
+            except Exception as error:  # noqa: BLE001 - judged by what it is, never skipped
+                if not _waits(error):
+                    log.warning("batch_failed", records=len(arrivals), error=type(error).__name__)
+                    break
+                log.warning("hearing_waits", error=type(error).__name__)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        # Something in it makes the write fail: halves, then one by one, so that only that is held.
+        if len(arrivals) > 1:
+            middle = len(arrivals) // 2
+            await self._until_stored(arrivals[:middle], keys)
+            await self._until_stored(arrivals[middle:], keys)
+        else:
+            async with self._turn:
+                await self._take_one_by_one(arrivals, keys)
+
+    async def _take_one_by_one(self, arrivals: Sequence[Arrival], keys: Collection[str]) -> None:
+        one = OneByOne()
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            one.begin()
+            try:
+                if not await self._take_in(arrivals, keys, one):
                     return
-                if error.sqlstate[:2] not in ("22", "23", "P0"):
-                    log.warning("hearing_waits_for_database", error=type(error).__name__)
-                elif arrivals:
-                    arrivals[0].reason = EFFECT_FAILED
-                    arrivals[0].waits_for = f"{type(error).__name__} {error.sqlstate}"
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 5.0)
+                one.clashes, pause = 0, FIRST_PAUSE_SECONDS
+            except Conflict as conflict:
+                CONFLICTS.labels(self._room.name).inc()
+                one.clashes += isinstance(conflict, Clash)
+                if one.clashes >= MOST_CLASHES and one.tried is not None:
+                    one.failed[one.tried.place], one.clashes = str(conflict), 0
+            except Exception as error:
+                if _waits(error):
+                    log.warning("hearing_waits", error=type(error).__name__)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                elif one.tried is None:
+                    raise
+                else:
+                    log.error("effect_failed", error=type(error).__name__)
+                    state = getattr(error, "sqlstate", "") or ""
+                    one.failed[one.tried.place] = f"{type(error).__name__} {state}".strip()
 
     async def sweep(self) -> None:
         """Try what is held once more: its cause may have come by another way."""
         rows = await self._desk.store.worker.fetch(
-            f"SELECT reason, released, count(*) AS rows FROM {self._schema}.held "  # noqa: S608 - the schema is the room's own name
-            "GROUP BY reason, released"
+            "SELECT reason, bool_or(released) AS released, count(*) AS rows, "  # noqa: S608 - the schema is the room's own name
+            "extract(epoch FROM clock_timestamp() - min(held_since))::float8 AS seconds "
+            f"FROM {self._schema}.held GROUP BY reason"
         )
-        counts: dict[str, int] = {}
-        for row in rows:
-            counts[row["reason"]] = counts.get(row["reason"], 0) + row["rows"]
-        self.held_by_reason = counts
+        self.held_by_reason = {row["reason"]: row["rows"] for row in rows}
+        self.oldest_held_seconds = max((row["seconds"] for row in rows), default=0.0)
+        self._alarm()
         if not any(row["released"] or row["reason"] in LEAVES_BY_ITSELF for row in rows):
+            self._swept_all = True
             return
-        keys = await self._desk.store.worker.fetch(
-            f"SELECT DISTINCT key FROM {self._schema}.held LIMIT 500"  # noqa: S608 - as above
-        )
-        try:
-            async with self._turn:
-                await self._take_once([], [row["key"] for row in keys])
-        except Conflict:
-            CONFLICTS.labels(self._room.name).inc()
+        keys = await self._keys_to_sweep()
+        if keys:
+            await self._until_stored([], keys)
 
-    async def _take_once(self, arrivals: Sequence[Arrival], keys: Iterable[str]) -> None:
+    async def _keys_to_sweep(self) -> list[str]:
+        """The next keys by name, round and round: many that stay keep none from its turn."""
+        staying = [UNREADABLE, EFFECT_FAILED]
+        if self._swept_all:
+            staying.append(WAITING_FOR_BUILD)
+        held = f"{self._schema}.held"
+        rows = await self._desk.store.worker.fetch(
+            f"SELECT DISTINCT key FROM {held} h WHERE key > $1 AND (released OR "  # noqa: S608 - as above
+            "(NOT reason = ANY ($2) AND (reason <> $3 OR NOT EXISTS "
+            f"(SELECT 1 FROM {held} b WHERE b.key = h.key AND NOT b.released "
+            "AND b.reason = ANY ($2))))) ORDER BY key LIMIT $4",
+            self._swept_to,
+            staying,
+            WAITING_BEHIND,
+            SWEPT_AT_ONCE,
+        )
+        if len(rows) == SWEPT_AT_ONCE:
+            self._swept_to = rows[-1]["key"]
+        else:
+            self._swept_to = ""
+            self._swept_all = True
+        return [row["key"] for row in rows]
+
+    def _alarm(self) -> None:
+        """What is held for too long is said aloud, once a while."""
+        if self.oldest_held_seconds < HELD_TOO_LONG_SECONDS:
+            return
+        if monotonic() - self._alarmed_at > HELD_TOO_LONG_SECONDS:
+            self._alarmed_at = monotonic()
+            log.error(
+                "held_too_long", seconds=int(self.oldest_held_seconds), held=self.held_by_reason
+            )
+
+    async def _take_in(
+        self, arrivals: Sequence[Arrival], keys: Collection[str], one: OneByOne | None = None
+    ) -> bool:
+        """One write; True if more of the same batch can follow at once."""
         facts = [a for a in arrivals if not a.is_birth()]
         held = await self._held({a.key for a in facts} | set(keys))
-        queue = [*held, *_in_causal_order(facts)]
+        queue = [*held, *in_causal_order(facts)]
+        if one is not None:
+            for arrival in queue:
+                if arrival.place in one.failed:
+                    arrival.reason = EFFECT_FAILED
+                    arrival.waits_for, arrival.released = one.failed[arrival.place], False
         marks = await self._watermarks(queue)
-        while True:
-            try:
-                judged, workspace = await self._desk.decide_for_good(
-                    lambda w: self._judge(w, queue, marks)
-                )
-                break
-            except EffectFailed as failed:
-                log.error("effect_failed", fact=failed.arrival.offset, error=str(failed))
-                failed.arrival.reason = EFFECT_FAILED
-                failed.arrival.waits_for = str(failed)
-                failed.arrival.released = False
+        judged, workspace = await self._decide(queue, marks, one)
         write = workspace.write
         write.watermarks = [
             {"stream": stream, "was": marks.get(stream, 0), "version": version}
@@ -216,13 +233,14 @@ class Hearing:
             if version != marks.get(stream, 0)
         ]
         write.unheld = [a.held_id for a in judged.done if a.held_id is not None]
-        write.reheld = [
-            {"held_id": a.held_id, "reason": a.reason, "waits_for": a.waits_for}
-            for a in judged.left
-            if a.held_id is not None and (a.reason, a.waits_for) != a.held_as
-        ]
-        write.held = [a.row() for a in judged.left if a.held_id is None]
-        write.offsets = _offsets(arrivals)
+        if not judged.unfinished:
+            write.reheld = [
+                {"held_id": a.held_id, "reason": a.reason, "waits_for": a.waits_for}
+                for a in judged.left
+                if a.held_id is not None and (a.reason, a.waits_for) != a.held_as
+            ]
+            write.held = [a.row() for a in judged.left if a.held_id is None]
+            write.offsets = _offsets(arrivals)
         try:
             await self._desk.commit(workspace)
         except Conflict:
@@ -231,11 +249,29 @@ class Hearing:
         HEARD_FACTS.labels(self._room.name).inc(judged.heard)
         for offset in write.offsets:
             self.positions[offset["topic"], offset["partition"]] = offset["next_offset"]
-        for arrival in judged.left:
-            if arrival.held_id is None:
-                log.warning("fact_held", reason=arrival.reason, waits_for=arrival.waits_for)
-                kept = self.held_by_reason
-                kept[arrival.reason] = kept.get(arrival.reason, 0) + 1
+        for row in write.held:
+            log.warning("fact_held", reason=row["reason"], waits_for=row["waits_for"])
+            self.held_by_reason[row["reason"]] = self.held_by_reason.get(row["reason"], 0) + 1
+        return judged.unfinished
+
+    async def _decide(
+        self, queue: Sequence[Arrival], marks: Mapping[str, int], one: OneByOne | None
+    ) -> tuple[Judged, Workspace]:
+        """Judge until no effect raises; one that does is held, if it does on fresh states too."""
+        doubted: set[Place] = set()
+        while True:
+            try:
+                return await self._desk.decide_for_good(lambda w: self._judge(w, queue, marks, one))
+            except EffectFailed as failed:
+                if failed.arrival.place not in doubted:
+                    doubted.add(failed.arrival.place)
+                    self._desk.forget_all()
+                    await self._desk.reference.refresh()
+                    continue
+                log.error("effect_failed", fact=failed.arrival.offset, error=str(failed))
+                failed.arrival.reason = EFFECT_FAILED
+                failed.arrival.waits_for = str(failed)
+                failed.arrival.released = False
 
     async def _held(self, keys: set[str]) -> list[Arrival]:
         if not keys:
@@ -261,32 +297,49 @@ class Hearing:
         return {row["stream"]: row["version"] for row in rows}
 
     def _judge(
-        self, workspace: Workspace, queue: Sequence[Arrival], marks: Mapping[str, int]
+        self,
+        workspace: Workspace,
+        queue: Sequence[Arrival],
+        marks: Mapping[str, int],
+        one: OneByOne | None,
     ) -> Judged:
         """Pass over the queue until nothing moves any more; what is left has to wait."""
         judged = Judged(marks=dict(marks))
         left = list(queue)
         moved = True
-        while moved:
+        while moved and not (one is not None and judged.heard):
             moved = False
             blocked: set[str] = set()
             waiting: list[Arrival] = []
+            missing = Missing()
             for arrival in left:
                 if arrival.key in blocked:
                     if arrival.reason not in (UNREADABLE, EFFECT_FAILED):
                         arrival.reason, arrival.waits_for = WAITING_BEHIND, ""
-                elif self._takes_effect(workspace, arrival, judged):
-                    judged.done.append(arrival)
-                    moved = True
+                    waiting.append(arrival)
                     continue
-                elif arrival.reason in BLOCKS_ITS_KEY:
+                try:
+                    if self._takes_effect(workspace, arrival, judged, one):
+                        judged.done.append(arrival)
+                        moved = True
+                        continue
+                    if arrival.reason in BLOCKS_ITS_KEY:
+                        blocked.add(arrival.key)
+                except Missing as needed:
+                    missing.add(needed)
                     blocked.add(arrival.key)
+                    if one is not None:
+                        raise
                 waiting.append(arrival)
+            if missing:
+                raise missing
             left = waiting
         judged.left = left
         return judged
 
-    def _takes_effect(self, workspace: Workspace, arrival: Arrival, judged: Judged) -> bool:
+    def _takes_effect(
+        self, workspace: Workspace, arrival: Arrival, judged: Judged, one: OneByOne | None
+    ) -> bool:
         """True if the arrival is done with: its effect is folded in, or it is a repeat."""
         recorded = arrival.recorded
         if recorded is None or (arrival.reason == EFFECT_FAILED and not arrival.released):
@@ -294,27 +347,43 @@ class Hearing:
         mark = judged.marks.get(recorded.stream, 0)
         if recorded.version <= mark:
             return True
-        if recorded.version > mark + 1:
-            arrival.reason = WAITING_FOR_VERSION
-            arrival.waits_for = f"{recorded.stream} {mark + 1}"
+        waits = self._waits_for(recorded, judged.marks)
+        if waits is not None:
+            arrival.reason, arrival.waits_for = waits
             return False
-        ahead = self._cause_ahead(recorded, judged.marks)
-        if ahead:
-            arrival.reason, arrival.waits_for = WAITING_FOR_CAUSE, ahead
-            return False
-        if not self._room.reads.knows(recorded.type, recorded.schema_version):
+        if one is not None:
+            if judged.heard:
+                judged.unfinished = True
+                return False
+            one.tried = arrival
+        try:
+            took_effect = self._effect(workspace, recorded)
+        except Missing:
+            raise
+        except UnknownFact:
             arrival.reason = WAITING_FOR_BUILD
             arrival.waits_for = f"{recorded.type} {recorded.schema_version}"
             return False
-        try:
-            self._effect(workspace, recorded)
-        except Missing:
-            raise
         except Exception as error:
             raise EffectFailed(arrival, error) from error
+        if not took_effect:
+            judged.unfinished = True
+            return False
         judged.marks[recorded.stream] = recorded.version
         judged.heard += 1
         return True
+
+    def _waits_for(self, recorded: Recorded, marks: Mapping[str, int]) -> tuple[str, str] | None:
+        """Why a record that can be read has to wait, and for what; None if it need not."""
+        mark = marks.get(recorded.stream, 0)
+        if recorded.version > mark + 1:
+            return WAITING_FOR_VERSION, f"{recorded.stream} {mark + 1}"
+        ahead = self._cause_ahead(recorded, marks)
+        if ahead:
+            return WAITING_FOR_CAUSE, ahead
+        if not self._room.reads.knows(recorded.type, recorded.schema_version):
+            return WAITING_FOR_BUILD, f"{recorded.type} {recorded.schema_version}"
+        return None
 
     def _cause_ahead(self, recorded: Recorded, marks: Mapping[str, int]) -> str:
         """The first cause that this listener has not taken in yet, or nothing."""
@@ -326,33 +395,37 @@ class Hearing:
     def _listens_to(self, stream: str) -> bool:
         return stream.partition("-")[0] in self._heard_kinds
 
-    def _effect(self, workspace: Workspace, recorded: Recorded) -> None:
+    def _effect(self, workspace: Workspace, recorded: Recorded) -> bool:
+        """Fold the reaction in; False if it has to be decided after this write.
+
+        A command is decided on the reference copy as stored, so not in the write of a new row.
+        """
         fact = recorded.read(self._room.reads)
         reaction = self._room.reactions.get(type(fact))
         if reaction is None:
-            return
+            return True
+        todos = reaction(fact, recorded)
+        if workspace.write.reference and any(isinstance(todo, Tell) for todo in todos):
+            return False
         cause = Cause.of(recorded)
-        for todo in reaction(fact, recorded):
+        for todo in todos:
             if isinstance(todo, ReferenceRow):
                 workspace.write.reference.append(todo)
                 continue
             answer = workspace.tell(todo, cause)
             if isinstance(answer, Refusal):
                 log.info("reaction_refused", command=type(todo.command).__name__, code=answer.code)
+        return True
 
 
-def _in_causal_order(arrivals: Sequence[Arrival]) -> list[Arrival]:
-    """A batch mixes topics: lamport order lets most facts follow their cause without waiting.
+def _waits(error: Exception) -> bool:
+    """True if waiting may help: a fault of the moment, or one that a person has to mend first.
 
-    With an unreadable record among them the order of arrival stays, for what is behind it in
-    its partition must stay behind it.
+    False for what is wrong with the data or the program, which one record alone brings about.
     """
-    for arrival in arrivals:
-        if arrival.recorded is None and not arrival.reason:
-            arrival.parse()
-    if any(a.recorded is None for a in arrivals):
-        return list(arrivals)
-    return sorted(arrivals, key=lambda a: a.recorded.lamport if a.recorded else 0)
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate)[:2] not in DATA_CLASSES
+    return is_passing(error) or isinstance(error, ClockError)
 
 
 def _offsets(arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:

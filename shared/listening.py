@@ -20,8 +20,9 @@ from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
-from shared.bus import read_generation
-from shared.hearing import Arrival, Hearing
+from shared.arrival import Arrival, storable_key
+from shared.bus import BusError, read_generation
+from shared.hearing import Hearing
 from shared.settings import ServiceSettings
 from shared.telemetry import Progress
 
@@ -64,6 +65,8 @@ class Listening:
         self._progress = progress
         self._generations: dict[str, str] = {}
         self._told: dict[TopicPartition, int] = {}
+        # What no hearing can go on after; it ends the process, and nothing is skipped.
+        self._broken: asyncio.Future[None] | None = None
         self.topics = list(topics)
         self._broker = KafkaBroker(
             settings.kafka_bootstrap,
@@ -92,10 +95,13 @@ class Listening:
 
     async def run(self) -> None:
         """Consume until cancelled; what is held is swept once a second."""
+        self._broken = asyncio.get_running_loop().create_future()
         await self._broker.start()
         try:
             while True:
-                await asyncio.sleep(SWEEP_SECONDS)
+                await asyncio.wait({self._broken}, timeout=SWEEP_SECONDS)
+                if self._broken.done():
+                    self._broken.result()
                 try:
                     await self._hearing.sweep()
                     await self._tell_kafka()
@@ -107,7 +113,12 @@ class Listening:
     async def _on_batch(self, message: KafkaMessage) -> None:
         records = message.raw_message
         batch = records if isinstance(records, tuple) else (records,)
-        await self._hearing.take([self._arrival(record) for record in batch])
+        try:
+            await self._hearing.take([self._arrival(record) for record in batch])
+        except Exception as error:  # noqa: BLE001 - FastStream would log it and go on behind it
+            if self._broken is not None and not self._broken.done():
+                self._broken.set_exception(error)
+            await asyncio.Event().wait()
         self._progress.beat("hearing")
 
     def _arrival(self, record: ConsumerRecord[bytes, bytes]) -> Arrival:
@@ -116,14 +127,14 @@ class Listening:
             record.partition,
             record.offset,
             self._generations.get(record.topic, ""),
-            (record.key or b"").decode("utf-8", "replace"),
+            storable_key(record.key),
             tuple(record.headers),
             record.value,
         )
         if arrival.is_birth():
             # A topic that was wiped and born again while we listened.
             named = dict(arrival.headers)
-            self._generations[record.topic] = (named.get("ce_id") or b"").decode()
+            self._generations[record.topic] = (named.get("ce_id") or b"").decode("utf-8", "replace")
             arrival.generation = self._generations[record.topic]
         return arrival
 
@@ -132,11 +143,7 @@ class Listening:
         consumer = self._subscriber.consumer
         if consumer is None:
             return
-        for topic in {partition.topic for partition in assigned}:
-            self._generations[topic] = await read_generation(self._bootstrap, topic)
-        rows = await self._pool.fetch(
-            f"SELECT topic, partition, generation, next_offset FROM {self._schema}.offsets"  # noqa: S608 - the schema is the room's own name
-        )
+        rows = await self._places(assigned)
         stored = {
             (row["topic"], row["partition"]): row["next_offset"]
             for row in rows
@@ -147,6 +154,30 @@ class Listening:
             offset = stored.get((partition.topic, partition.partition), 0)
             consumer.seek(partition, offset)
             self._hearing.positions[partition.topic, partition.partition] = offset
+
+    async def _places(self, assigned: Collection[TopicPartition]) -> list[asyncpg.Record]:
+        """The stored offsets, once the generations are known; asked until there is an answer.
+
+        The library would go on without one, and offsets of no generation would be stored.
+        """
+        while True:
+            try:
+                for topic in {partition.topic for partition in assigned}:
+                    self._generations[topic] = await read_generation(self._bootstrap, topic)
+                found: list[asyncpg.Record] = await self._pool.fetch(
+                    "SELECT topic, partition, generation, next_offset "  # noqa: S608 - the schema is the room's own name
+                    f"FROM {self._schema}.offsets"
+                )
+                return found
+            except (
+                BusError,
+                KafkaError,
+                OSError,
+                asyncpg.PostgresError,
+                asyncpg.InterfaceError,
+            ) as e:
+                log.warning("assignment_waits", error=type(e).__name__)
+                await asyncio.sleep(SWEEP_SECONDS)
 
     async def _tell_kafka(self) -> None:
         """Commit explicit offsets; a failed commit after a revocation is no error."""

@@ -194,9 +194,9 @@ class Room:
     # By the timer's name in its view document: (identity of the stream, day due) -> command.
     timers: Mapping[str, Timer] = field(default_factory=dict)
     # Pure functions of one own fact: the guard rows that it moves, further rows, reference rows.
-    guard_changes: Callable[[Fact, Recorded], Sequence[tuple[str, int]]] = lambda _fact, _recorded: ()
-    own_rows: Callable[[Fact, Recorded], Sequence[dict[str, Any]]] = lambda _fact, _recorded: ()
-    references: Callable[[Fact, Recorded], Sequence[ReferenceRow]] = lambda _fact, _recorded: ()
+    guard_changes: Callable[[Fact, Recorded], Sequence[tuple[str, int]]] = lambda _f, _r: ()
+    own_rows: Callable[[Fact, Recorded], Sequence[dict[str, Any]]] = lambda _f, _r: ()
+    references: Callable[[Fact, Recorded], Sequence[ReferenceRow]] = lambda _f, _r: ()
     # Builds Situation.reference from all reference rows (pure; called when they change).
     build_reference: Callable[[Sequence[ReferenceRow]], Any] = lambda _rows: None
 

@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 from fastapi import APIRouter, FastAPI
 
+from shared.arrival import REASONS
 from shared.bus import topic_name
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock, FileClock, RealClock
@@ -36,6 +37,7 @@ from shared.settings import ServiceSettings, load_settings
 from shared.telemetry import (
     CONSUMER_LAG,
     HELD_RECORDS,
+    HELD_SECONDS,
     MARK_AGE_SECONDS,
     RELAY_LAG,
     Progress,
@@ -215,8 +217,9 @@ async def _tell_metrics(parts: Parts) -> None:
         behind = parts.listening.lag() if parts.listening else {}
         for topic, lag in behind.items():
             CONSUMER_LAG.labels(name, topic).set(lag)
-        for reason, rows in parts.hearing.held_by_reason.items():
-            HELD_RECORDS.labels(name, reason).set(rows)
+        for reason in REASONS:
+            HELD_RECORDS.labels(name, reason).set(parts.hearing.held_by_reason.get(reason, 0))
+        HELD_SECONDS.labels(name).set(parts.hearing.oldest_held_seconds)
         parts.progress.work("hearing", waiting=any(behind.values()))
         await asyncio.sleep(METRICS_SECONDS)
 

@@ -51,6 +51,7 @@ __all__ = [
     "CONSUMER_LAG",
     "HEARD_FACTS",
     "HELD_RECORDS",
+    "HELD_SECONDS",
     "MARK_AGE_SECONDS",
     "REGISTRY",
     "RELAY_LAG",
@@ -82,6 +83,12 @@ HELD_RECORDS = Gauge(
     "bangfu_held_records",
     "Records held, by reason: waiting for a cause or a newer build, or quarantined",
     ["service", "reason"],
+    registry=REGISTRY,
+)
+HELD_SECONDS = Gauge(
+    "bangfu_held_oldest_seconds",
+    "How long the record that has been held the longest has been held",
+    ["service"],
     registry=REGISTRY,
 )
 MARK_AGE_SECONDS = Gauge(

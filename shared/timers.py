@@ -9,21 +9,37 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, Final
+from time import monotonic
+from typing import Final
 
-import asyncpg
 import structlog
 
 from shared.desk import Desk
-from shared.event_store import Conflict
-from shared.room import Refusal, Tell
+from shared.event_store import Conflict, DueTimer, is_passing
+from shared.room import Refusal
 from shared.telemetry import CONFLICTS, Progress
-from shared.workspace import Cause, Workspace
+from shared.workspace import Cause, Missing, Workspace
 
 log = structlog.get_logger()
 
 POLL_SECONDS: Final = 0.02
+# Also without being woken: another instance may have set a timer and died before it fired it.
+LOOK_AGAIN_SECONDS: Final = 2.0
+FAULT_PAUSE_SECONDS: Final = 0.5
 MOST_AT_ONCE: Final = 200
+
+Name = tuple[str, str]
+# What a refusal was decided on: stream version, business day, reference rows. While all of it
+# stands, a repeat would be refused again.
+Ground = tuple[int, date, tuple[int, int]]
+
+
+class TimerFailed(Exception):
+    """One timer's command raised: a fault of data or program, for decisions do no I/O."""
+
+    def __init__(self, item: DueTimer, error: Exception) -> None:
+        super().__init__(type(error).__name__)
+        self.item = item
 
 
 class Timers:
@@ -33,12 +49,11 @@ class Timers:
         self._desk = desk
         self._progress = progress
         self._woken = True
+        self._looked_at = 0.0
         # The day on which nothing more was due: what "at rest" means for a simulated calendar.
         self.rested_on: date | None = None
-        # A due timer whose command was refused would fire for ever; it is shown instead.
-        self.stuck: set[tuple[str, str]] = set()
-        # Without effect once: perhaps only overtaken by a command, then the row is gone by now.
-        self._doubtful: set[tuple[str, str, date]] = set()
+        # Due, but without effect when last fired: shown, and fired again on new ground only.
+        self.stuck: dict[Name, Ground] = {}
 
     def wake(self) -> None:
         """Own facts were written: they may have set a timer that is due already."""
@@ -51,59 +66,105 @@ class Timers:
             try:
                 await self._desk.reference.keep_fresh()
                 today = self._desk.clock.today()
-                if self._woken or self.rested_on != today:
+                stale = monotonic() - self._looked_at > LOOK_AGAIN_SECONDS
+                if self._woken or stale or self.rested_on != today:
                     self._woken = False
-                    if not await self._fire(today) and not self._woken:
-                        self.rested_on = today
-                    else:
+                    if await self.fire(today) or self._woken:
                         self._woken = True
                         continue
+                    self.rested_on = today
+                    self._looked_at = monotonic()
                 self._progress.beat("timers")
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:
+                if not is_passing(error):
+                    raise
                 self._woken = True
                 log.warning("timers_wait_for_database", error=type(error).__name__)
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(FAULT_PAUSE_SECONDS)
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _fire(self, today: date) -> bool:
-        """True if something was due and is done now."""
-        due = [
+    async def fire(self, today: date) -> bool:
+        """One round; True if something was due that is not stuck."""
+        limit = MOST_AT_ONCE + len(self.stuck)
+        due = await self._desk.store.due(today, limit)
+        if len(due) < limit:
+            known = {(item.stream, item.timer) for item in due}
+            self.stuck = {name: ground for name, ground in self.stuck.items() if name in known}
+        mark = self._desk.reference.mark
+        todo = [
             item
-            for item in await self._desk.store.due(today, MOST_AT_ONCE + len(self.stuck))
-            if (item[0], item[2]["timer"]) not in self.stuck
+            for item in due
+            if self.stuck.get((item.stream, item.timer)) != (item.version, today, mark)
         ]
-        if not due:
+        if not todo:
             return False
         try:
-            without_effect, workspace = await self._desk.decide_for_good(
-                lambda w: self._tell_all(w, due)
-            )
-            await self._desk.commit(workspace)
-            self._judge(without_effect)
-        except Conflict:
-            CONFLICTS.labels(self._desk.room.name).inc()
-            self._desk.forget([stream for stream, _, _ in due])
+            await self._fire(todo, today)
+        except Exception as error:
+            if isinstance(error, Conflict):
+                CONFLICTS.labels(self._desk.room.name).inc()
+                self._desk.forget([item.stream for item in todo])
+            elif is_passing(error):
+                raise
+            await self._fire_each(todo, today)
         return True
 
+    async def _fire_each(self, todo: Sequence[DueTimer], today: date) -> None:
+        """Each in a write of its own, so that one that can't be stored keeps none of the others."""
+        for item in todo:
+            try:
+                await self._fire([item], today)
+            except Conflict:
+                self._desk.forget([item.stream])
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                self._stick(item, item.version, today, type(error).__name__)
+
+    async def _fire(self, todo: Sequence[DueTimer], today: date) -> None:
+        left = list(todo)
+        while True:
+            try:
+                without_effect, workspace = await self._desk.decide_for_good(
+                    lambda w, left=left: self._tell_all(w, left)  # type: ignore[misc]  # bound now
+                )
+                break
+            except TimerFailed as failed:
+                left = [item for item in left if item is not failed.item]
+                self._stick(failed.item, failed.item.version, today, str(failed))
+        await self._desk.commit(workspace)
+        for item, code in without_effect:
+            version = workspace.entries[item.stream].head.version
+            # On a newer version than was looked at it was only overtaken: it is due no more, or
+            # the next round fires it.
+            if version == item.version:
+                self._stick(item, version, today, code)
+
+    def _stick(self, item: DueTimer, version: int, today: date, code: str) -> None:
+        name = (item.stream, item.timer)
+        if name not in self.stuck:
+            log.error("timer_stuck", stream=item.stream, timer=item.timer, code=code)
+        self.stuck[name] = (version, today, self._desk.reference.mark)
+
     def _tell_all(
-        self, workspace: Workspace, due: Sequence[tuple[str, date, Any]]
-    ) -> dict[tuple[str, str, date], str]:
+        self, workspace: Workspace, todo: Sequence[DueTimer]
+    ) -> list[tuple[DueTimer, str]]:
         """Fire them; those without effect, with the reason."""
-        without_effect: dict[tuple[str, str, date], str] = {}
-        for stream, due_on, document in due:
-            _, identity = self._desk.room.kind_of(stream)
-            timer = document["timer"]
-            tell: Tell = self._desk.room.timers[timer](identity, due_on)
-            answer = workspace.tell(tell, Cause())
+        without_effect: list[tuple[DueTimer, str]] = []
+        missing = Missing()
+        for item in todo:
+            try:
+                _, identity = self._desk.room.kind_of(item.stream)
+                tell = self._desk.room.timers[item.timer](identity, item.due_on)
+                answer = workspace.tell(tell, Cause())
+            except Missing as needed:
+                missing.add(needed)
+                continue
+            except Exception as error:
+                raise TimerFailed(item, error) from error
             if isinstance(answer, Refusal) or not answer.facts:
                 code = answer.code if isinstance(answer, Refusal) else "no_effect"
-                without_effect[stream, timer, due_on] = code
+                without_effect.append((item, code))
+        if missing:
+            raise missing
         return without_effect
-
-    def _judge(self, without_effect: dict[tuple[str, str, date], str]) -> None:
-        """Stuck is what was still due at a second look and still had no effect."""
-        for (stream, timer, due_on), code in without_effect.items():
-            if (stream, timer, due_on) in self._doubtful:
-                self.stuck.add((stream, timer))
-                log.error("timer_stuck", stream=stream, timer=timer, code=code)
-        self._doubtful = set(without_effect)

@@ -65,6 +65,15 @@ class Missing(Exception):
         self.guards = list(guards)
         self.documents = list(documents)
 
+    def __bool__(self) -> bool:
+        return bool(self.streams or self.guards or self.documents)
+
+    def add(self, other: Missing) -> None:
+        """Ask for what another needs as well, so that all comes in one load."""
+        self.streams += other.streams
+        self.guards += other.guards
+        self.documents += other.documents
+
 
 @dataclass
 class Loaded:
@@ -142,6 +151,8 @@ class Workspace:
         occurred_on = tell.command.occurred_on or situation.today
         holder_before = kind.holder(entry.state) if entry.head.version else None
         state, head = entry.state, entry.head
+        deltas = self.write.guard_deltas
+        before = {c.key: deltas.get(c.key, 0) for c in decided.conditions}
         of_this_case = kind.of_case and cause.case == subject
         for index, fact in enumerate(decided.facts):
             fact_id = tell.command.fact_id if index == 0 else None
@@ -166,19 +177,16 @@ class Workspace:
             )
             state, head = kind.evolve(state, fact, recorded), recorded.head
             self._collect(fact, recorded)
-        self.write.conditions.extend(decided.conditions)
+        for condition in decided.conditions:
+            key = condition.key
+            self.write.demand(condition, before[key], deltas.get(key, 0))
         self.entries[stream] = Entry(state, head)
         self.write.view_streams[stream] = (subject, kind.views(state))
         holder = kind.holder(state)
         if holder is not None and holder != holder_before:
             today = situation.today
-            self.write.scopes.append(
-                {
-                    "subject": subject,
-                    "from_day": today,
-                    "organisations": [holder, *situation.directory.ancestors(holder, today)],
-                }
-            )
+            above = situation.directory.ancestors(holder, today)
+            self.write.scope(subject, [holder, *above], today)
 
     def _collect(self, fact: Any, recorded: Recorded) -> None:
         self.write.facts.append(recorded)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from shared.event_store import View
 from shared.fact import Fact, Recorded, registry_of
 from shared.room import (
     Act,
@@ -20,6 +19,7 @@ from shared.room import (
     Situation,
     StreamKind,
     Tell,
+    View,
 )
 
 STREAMS = ("tally",)
@@ -127,7 +127,7 @@ TALLY = StreamKind(
     evolve=evolve,
     acts={
         Open: Act(open_tally, opens=True),
-        Count: Act(count, lambda state, command: Needs(guards=("used",))),
+        Count: Act(count, lambda _state, _command: Needs(guards=("used",))),
         Ring: Act(ring),
     },
     holder=lambda state: state.organisation_id or None,

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.event_store import View
 from shared.fact import Fact, Recorded, registry_of
-from shared.room import Act, Command, Decided, Refusal, Room, Situation, StreamKind, Tell, Todo
+from shared.room import (
+    Act,
+    Command,
+    Decided,
+    Refusal,
+    Room,
+    Situation,
+    StreamKind,
+    Tell,
+    Todo,
+    View,
+)
 from tests.toy import alpha
 
 STREAMS = ("mirror",)
@@ -60,7 +70,7 @@ MIRROR = StreamKind(
     initial=Mirror,
     evolve=evolve,
     acts={Reflect: Act(reflect, opens=True)},
-    holder=lambda state: "city",
+    holder=lambda _state: "city",
     views=views,
 )
 

@@ -61,6 +61,10 @@ BEGIN
             FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb)
             WHERE c.subject = s.subject AND c.to_day IS NULL
               AND NOT s.organisations ? c.organisation;
+        UPDATE case_scope c SET holder = (c.organisation = s.organisations->>0)
+            FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb)
+            WHERE c.subject = s.subject AND c.to_day IS NULL
+              AND c.holder <> (c.organisation = s.organisations->>0);
         INSERT INTO case_scope (subject, organisation, holder, from_day)
             SELECT s.subject, o.organisation, o.ord = 1, s.from_day
             FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb),

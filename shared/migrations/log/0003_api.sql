@@ -27,8 +27,16 @@ CREATE FUNCTION api_write(
     p_envelopes text[], p_datas text[], p_hashes text[], p_traceparents text[]
 ) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    -- A subject without facts is being born by this write; every other one must be in scope.
-    IF EXISTS (SELECT 1 FROM (SELECT DISTINCT subject FROM unnest(p_subjects) AS u(subject)) s
+    -- What is heard and held is the worker's alone, and nothing is written but with a fact.
+    IF cardinality(p_streams) = 0 OR p ?| ARRAY['watermarks', 'offsets', 'held', 'unheld', 'reheld'] THEN
+        RAISE EXCEPTION 'not for an office' USING ERRCODE = 'BF005';
+    END IF;
+    -- A subject without facts is being born by this write; every other one must be in scope, also
+    -- the one that a stream has had from its birth, whatever the write says of it.
+    IF EXISTS (SELECT 1 FROM (SELECT subject FROM unnest(p_subjects) AS u(subject)
+                              UNION
+                              SELECT f.subject FROM unnest(p_streams) AS u(stream)
+                              JOIN facts f ON f.stream = u.stream AND f.version = 1) s
                WHERE EXISTS (SELECT 1 FROM facts f WHERE f.subject = s.subject)
                  AND NOT in_scope(s.subject, p_organisations)) THEN
         RAISE EXCEPTION 'out of scope' USING ERRCODE = 'BF005';
