@@ -1,7 +1,7 @@
 """A small network, its staff, and one household's case, step by step, for intake's rules."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -65,9 +65,9 @@ def actor(organisation: str, role: str, who: str = "") -> Actor:
     return Actor(who or person(organisation, role), role, organisation)
 
 
-def directory(*further: Office) -> Directory:
+def directory(*further: Office, vacant: Collection[tuple[str, str]] = ()) -> Directory:
     """The network; in ``union-small`` one person is chair and handler."""
-    offices = [Office(person(o, r), o, r, LONG_AGO) for o, r in _SEATS]
+    offices = [Office(person(o, r), o, r, LONG_AGO) for o, r in _SEATS if (o, r) not in vacant]
     offices += [Office("solo", "union-small", r, LONG_AGO) for r in ("chair", "handler", "visitor")]
     return Directory(
         [Organisation(o, kind, f"名称 {o}", LONG_AGO) for o, kind in _KINDS.items()],
