@@ -74,7 +74,12 @@ BEGIN
         INSERT INTO balances (fund, account, balance_fen) VALUES (item.fund, item.account, 0)
             ON CONFLICT (fund, account) DO NOTHING;
         UPDATE balances SET balance_fen = balance_fen + item.moved
-            WHERE fund = item.fund AND account = item.account;
+            WHERE fund = item.fund AND account = item.account
+              AND (account = 'source' OR balance_fen + item.moved >= 0);
+        IF NOT FOUND THEN
+            -- Another write has moved this money meanwhile: decide again on a fresh state.
+            RAISE EXCEPTION 'account % of % moved', item.account, item.fund USING ERRCODE = 'BF003';
+        END IF;
         IF item.account = 'credited' AND NOT EXISTS (
             SELECT FROM balances b JOIN guards g ON g.key = 'fund|' || b.fund || '|available'
             WHERE b.fund = item.fund AND b.account = 'credited' AND b.balance_fen = g.value
