@@ -8,9 +8,8 @@ import asyncpg
 
 from sandbox.installation import SERVICES
 
-# Where intake has nothing more to do of itself.
+# Where intake has nothing more to do of itself; a failed payout is settled by its next attempt.
 SETTLED: Final = frozenset(("lapsed", "rejected", "registered", "deregistered"))
-PAYOUTS_SETTLED: Final = frozenset(("confirmed", "reissued", "replaced"))
 
 
 async def stuck_cases(postgres_url: str) -> list[tuple[str, str]]:
@@ -27,14 +26,11 @@ async def stuck_cases(postgres_url: str) -> list[tuple[str, str]]:
             "SELECT key AS case_id, status FROM intake.views WHERE model = 'case'"
         )
         payouts = await connection.fetch(
-            "SELECT subject AS case_id, status FROM payout.views WHERE model = 'payout'"
+            "SELECT subject AS case_id, status FROM payout.views WHERE model = 'payout' "
+            "AND status <> 'confirmed' AND document::json->>'reissued_as' IS NULL"
         )
     finally:
         await connection.close()
     open_cases = [(r["case_id"], r["status"]) for r in cases if r["status"] not in SETTLED]
-    unpaid = [
-        (r["case_id"], f"payout {r['status']}")
-        for r in payouts
-        if r["status"] not in PAYOUTS_SETTLED
-    ]
+    unpaid = [(r["case_id"], f"payout {r['status']}") for r in payouts]
     return sorted(each for each in (*open_cases, *unpaid) if each[0] not in awaited)
