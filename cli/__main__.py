@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "decide": "cli.decide:decide",
+    "heads": "cli.heads:heads",
+    "replay": "cli.replay:replay",
+    "verify": "cli.verify:verify",
 }
 
 

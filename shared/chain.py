@@ -8,7 +8,7 @@ shows only against heads that were noted earlier. docs/log-format.md tells the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -60,7 +60,7 @@ def hash_holds(recorded: Recorded) -> bool:
         return False
 
 
-def _readable(recorded: Recorded) -> bool:
+def readable(recorded: Recorded) -> bool:
     """Whether everything that is said of a fact beside its data can be read."""
     try:
         _ = (recorded.lamport, recorded.heard, recorded.occurred_on, recorded.recorded_at)
@@ -83,9 +83,10 @@ def place_of(recorded: Recorded) -> tuple[str, int] | None:
 class StreamChain:
     """One stream, as far as it was seen. Facts leave it in turn, each once."""
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: str, is_readable: Callable[[Recorded], bool] = readable) -> None:
         self.stream = stream
         self.repeats = 0
+        self._is_readable = is_readable
         self._digests = bytearray()
         # None where the fact before is missing or broken: then its successor proves nothing.
         self._last_hash: str | None = GENESIS_HASH
@@ -99,6 +100,10 @@ class StreamChain:
     @property
     def head(self) -> HeadAt:
         return HeadAt(self.version, self.hash_at(self.version))
+
+    def digests(self, version: int) -> bytes:
+        """All hashes up to a version, one after the other."""
+        return bytes(self._digests[: version * _DIGEST_BYTES])
 
     def hash_at(self, version: int) -> str:
         """The hash that stands at a version which was seen; zeros before the first."""
@@ -152,7 +157,7 @@ class StreamChain:
             findings.append(Finding(self.stream, version, Kind.FLIPPED, "the hash does not hold"))
             self._last_hash = None
         else:
-            if not _readable(recorded):
+            if not self._is_readable(recorded):
                 findings.append(Finding(self.stream, version, Kind.UNREADABLE))
             before = recorded.attributes.get("previoushash")
             if self._last_hash is not None and before != self._last_hash:
@@ -167,9 +172,13 @@ class StreamChain:
 
 
 class ChainCheck:
-    """Any number of streams at once, in the order in which their records come."""
+    """Any number of streams at once, in the order in which their records come.
 
-    def __init__(self) -> None:
+    ``is_readable`` judges attributes whose hash holds; an outbox's records have fewer of them.
+    """
+
+    def __init__(self, is_readable: Callable[[Recorded], bool] = readable) -> None:
+        self._is_readable = is_readable
         self.chains: dict[str, StreamChain] = {}
         self.findings: list[Finding] = []
         self.records = 0
@@ -187,7 +196,7 @@ class ChainCheck:
         stream, version = place
         chain = self.chains.get(stream)
         if chain is None:
-            chain = self.chains[stream] = StreamChain(stream)
+            chain = self.chains[stream] = StreamChain(stream, self._is_readable)
         return chain.take(recorded, version, self.findings)
 
     def finish(self) -> list[Recorded]:
@@ -259,13 +268,17 @@ class CausalCheck:
         self._ids: dict[str, tuple[str, int]] = {}
         self._caused: list[tuple[Caused, str, int]] = []
 
-    def take(self, recorded: Recorded) -> None:
+    def take(self, recorded: Recorded, *, judged: bool = True) -> None:
+        """Take a fact in; one that is not judged serves as a cause only."""
         stream, version, lamport = recorded.stream, recorded.version, recorded.lamport
         lamports = self._lamports.setdefault(stream, [])
         if lamports and lamports[-1] >= lamport:
             self._add(stream, version, f"lamport {lamport} after {lamports[-1]}")
         lamports.extend([0] * (version - 1 - len(lamports)))  # what is missing is named elsewhere
         lamports.append(lamport)
+        self._ids[recorded.fact_id] = (recorded.subject, lamport)
+        if not judged:
+            return
         before = self._heard.get(stream, {})
         heard = recorded.heard
         if heard != before:
@@ -275,7 +288,6 @@ class CausalCheck:
                     self._claims.append(_Claim(stream, version, lamport, cause, at))
             if any(heard.get(cause, 0) < at for cause, at in before.items()):
                 self._add(stream, version, "forgets what it had heard")
-        self._ids[recorded.fact_id] = (recorded.subject, lamport)
         causation = recorded.attributes["causationid"]
         if causation:
             self._caused.append((Caused(stream, version, causation), recorded.subject, lamport))

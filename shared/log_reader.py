@@ -21,6 +21,7 @@ from shared.bus import (
     REQUEST_TIMEOUT_MS,
     BusSilentError,
     TopicAbsentError,
+    header,
     is_birth,
 )
 from shared.fact import Recorded, claimed_by_headers
@@ -52,8 +53,16 @@ class LogReader:
         self._consumer = consumer
         self.ends = ends
         self.partitions: dict[str, int] = {}
+        # The birth ids, by topic, once a partition that still has its own was read.
+        self.generations: dict[str, str] = {}
         for tp in ends:
             self.partitions[tp.topic] = max(self.partitions.get(tp.topic, 0), tp.partition + 1)
+
+    async def starts(self, topic: str) -> dict[int, int]:
+        """The first offset of each partition; above 0 where retention took records away."""
+        those = [tp for tp in self.ends if tp.topic == topic]
+        found = await self._consumer.beginning_offsets(those)
+        return {tp.partition: offset for tp, offset in found.items()}
 
     async def read(
         self, chosen: Iterable[tuple[str, int]], *, silence_seconds: float = OPERATION_SECONDS
@@ -83,6 +92,8 @@ class LogReader:
                 if records[-1].offset + 1 >= end:
                     ahead.discard(tp)
                     consumer.pause(tp)
+                if records[0].offset == 0 and is_birth(records[0]):
+                    self.generations[tp.topic] = header(records[0], "ce_id") or ""
                 yield [r for r in records if r.offset < end and not is_birth(r)]
             if fetched:
                 heard_at = time.monotonic()

@@ -1,0 +1,110 @@
+"""`bangfu heads`: the end of every stream, to be kept elsewhere: a cut tail shows against them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Final, TextIO
+
+import asyncpg
+import orjson
+import typer
+from aiokafka.errors import KafkaError
+
+from cli.rooms import SERVICES
+from cli.surroundings import Surroundings, refuse
+from shared.bus import BusError, topic_name
+from shared.chain import ChainCheck
+from shared.log_reader import open_log, record_of, where
+from shared.settings import load_settings
+
+DIFFERENT: Final = 1
+ROWS_AT_ONCE: Final = 1_000
+
+Line = tuple[str, str, int, str]
+
+
+def heads(
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="写入 JSON 文件 write JSON to a file"),
+    ] = None,
+    from_store: Annotated[
+        bool, typer.Option("--from-store", help="取自数据库而非卡夫卡 from the stores, not Kafka")
+    ] = False,
+) -> None:
+    """列出每条流的末版本及其哈希 the last version of every stream and its hash."""
+    surroundings = load_settings(Surroundings)
+    surroundings.need("postgres_url" if from_store else "kafka_bootstrap")
+    wrong: list[str] = []
+    if from_store:
+        lines = stored_heads(surroundings.postgres_url)
+    else:
+        prefix = surroundings.topic_prefix
+        lines = published_heads(surroundings.kafka_bootstrap, prefix, wrong)
+    try:
+        asyncio.run(_write(lines, json))
+    except (BusError, KafkaError, OSError, asyncpg.PostgresError) as error:
+        told = str(error) if isinstance(error, BusError) else type(error).__name__
+        refuse(f"无法读取 cannot read the log: {told}")
+    for finding in wrong:
+        typer.echo(finding, err=True)
+    if wrong:
+        raise typer.Exit(DIFFERENT)
+
+
+async def published_heads(
+    bootstrap: str, prefix: str, wrong: list[str], services: tuple[str, ...] = SERVICES
+) -> AsyncIterator[Line]:
+    """From Kafka, one partition at a time; what is wrong with the log is put into ``wrong``."""
+    topics = {topic_name(prefix, service): service for service in services}
+    async with open_log(bootstrap, topics) as reader:
+        for topic, service in topics.items():
+            for number in range(reader.partitions[topic]):
+                check = ChainCheck()
+                async for records in reader.read([(topic, number)]):
+                    for record in records:
+                        check.take(record_of(record), where(record))
+                check.finish()
+                wrong += [f"{service}: {finding}" for finding in check.findings]
+                for stream, head in sorted(check.heads().items()):
+                    yield service, stream, head.version, head.hash
+
+
+async def stored_heads(
+    postgres_url: str, services: tuple[str, ...] = SERVICES
+) -> AsyncIterator[Line]:
+    """From each service's own log."""
+    connection = await asyncpg.connect(postgres_url, timeout=10, command_timeout=120)
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            for service in services:
+                cursor = connection.cursor(
+                    "SELECT DISTINCT ON (stream) stream, version, hash "  # noqa: S608 - names of the code
+                    f"FROM {service}.facts ORDER BY stream, version DESC",
+                    prefetch=ROWS_AT_ONCE,
+                )
+                async for row in cursor:
+                    yield service, row["stream"], row["version"], row["hash"]
+    finally:
+        await connection.close()
+
+
+async def _write(lines: AsyncIterator[Line], path: Path | None) -> None:
+    with ExitStack() as stack:
+        if path is None:
+            async for service, stream, version, digest in lines:
+                typer.echo(f"{service}\t{stream}\t{version}\t{digest}")
+            return
+        partial = path.with_name(path.name + ".partial")
+        file: TextIO = stack.enter_context(partial.open("w", encoding="utf-8"))
+        file.write('{"heads": [')
+        comma = "\n"
+        async for service, stream, version, digest in lines:
+            head = {"service": service, "stream": stream, "version": version, "hash": digest}
+            file.write(comma + orjson.dumps(head).decode())
+            comma = ",\n"
+        file.write("\n]}\n")
+    partial.replace(path)

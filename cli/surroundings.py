@@ -1,0 +1,79 @@
+"""Where the log commands find Kafka, the databases and the issuer: the environment, BANGFU_…"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, NoReturn
+
+import typer
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.clock import Clock, FileClock, RealClock
+
+REFUSED: Final = 2
+SANDBOX_BANK: Final = "sandbox-bank"
+
+
+class Surroundings(BaseSettings):
+    """What of it is set; each command asks for what it needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BANGFU_",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
+
+    mode: Literal["production", "sandbox"] = "production"
+    kafka_bootstrap: str = ""
+    topic_prefix: str = ""
+    # The DSNs carry passwords, so they stay out of the repr.
+    postgres_url: str = Field(default="", repr=False)
+    keys_url: str = Field(default="", repr=False)
+    master_key: SecretStr = SecretStr("")
+    issuer: str = ""
+    jwks_url: str = ""
+    audience: str = "bangfu"
+    # Who reads payout's instructions.
+    bank_subscriber: str = SANDBOX_BANK
+    clock_file: Path | None = None
+
+    @field_validator("clock_file")
+    @classmethod
+    def _production_has_no_simulated_clock(
+        cls, value: Path | None, info: ValidationInfo
+    ) -> Path | None:
+        if value is not None and info.data.get("mode", "production") == "production":
+            raise ValueError("business time may not be simulated in production mode")
+        return value
+
+    @property
+    def clock(self) -> Clock:
+        return FileClock(self.clock_file) if self.clock_file else RealClock()
+
+    def need(self, *names: str) -> None:
+        """End with one line if one of these is not set."""
+        missing = [f"BANGFU_{name.upper()}" for name in names if not getattr(self, name)]
+        if missing:
+            refuse(f"请先设置环境变量 not set in the environment: {', '.join(missing)}")
+
+
+def refuse(line: str) -> NoReturn:
+    """One line on standard error, and exit status 2."""
+    typer.echo(line, err=True)
+    raise typer.Exit(REFUSED)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A plain table: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

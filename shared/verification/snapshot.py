@@ -1,0 +1,187 @@
+"""One service's store as of one moment: a REPEATABLE READ transaction and questions to it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from shared.bus import partition_of
+from shared.event_store import recorded_from_row
+from shared.fact import Recorded
+
+QUERY_SECONDS: Final = 120.0
+POLL_SECONDS: Final = 0.05
+
+
+class StoredStream(NamedTuple):
+    """A stream of the store: its subject and its last version."""
+
+    subject: str
+    version: int
+
+
+@dataclass
+class Snapshot:
+    """What stands in one service's schema; everything asked of it is of the same moment."""
+
+    schema: str
+    connection: asyncpg.Connection
+    streams: dict[str, StoredStream] = field(default_factory=dict)
+    position: int = 0
+    next_offsets: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
+    held: set[tuple[str, int, int]] = field(default_factory=set)
+    watermarks: int = 0
+
+    async def look(self) -> None:
+        """Note heads, positions, offsets and what is held."""
+        s, fetch = self.schema, self.connection.fetch
+        rows = await fetch(
+            f"SELECT stream, subject, max(version) AS version FROM {s}.facts "  # noqa: S608 - the schema is the room's own name
+            "GROUP BY stream, subject"
+        )
+        self.streams = {r["stream"]: StoredStream(r["subject"], r["version"]) for r in rows}
+        self.position = await self.connection.fetchval(
+            f"SELECT coalesce(max(position), 0) FROM {s}.facts"  # noqa: S608 - as above
+        )
+        rows = await fetch(f"SELECT topic, partition, generation, next_offset FROM {s}.offsets")  # noqa: S608 - as above
+        self.next_offsets = {
+            (r["topic"], r["partition"]): (r["generation"], r["next_offset"]) for r in rows
+        }
+        rows = await fetch(f"SELECT topic, partition, record_offset FROM {s}.held")  # noqa: S608 - as above
+        self.held = {(r["topic"], r["partition"], r["record_offset"]) for r in rows}
+        self.watermarks = await self.connection.fetchval(f"SELECT count(*) FROM {s}.watermarks")  # noqa: S608 - as above
+
+    def by_partition(self, partitions: int) -> dict[int, list[str]]:
+        """The streams, by the partition in which their record key stands."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for stream, stored in self.streams.items():
+            found[partition_of(stored.subject, partitions)].append(stream)
+        return found
+
+    async def facts(self, streams: Sequence[str]) -> dict[str, list[tuple[Recorded, str]]]:
+        """The facts of these streams in order, each with how its row contradicts its envelope."""
+        rows = await self.connection.fetch(
+            "SELECT stream, version, fact_id, type, subject, envelope, data, hash, traceparent "  # noqa: S608 - as above
+            f"FROM {self.schema}.facts WHERE stream = ANY ($1) ORDER BY stream, version",
+            list(streams),
+        )
+        found: dict[str, list[tuple[Recorded, str]]] = {stream: [] for stream in streams}
+        for row in rows:
+            recorded = recorded_from_row(row)
+            found[row["stream"]].append((recorded, _contradiction(row, recorded.attributes)))
+        return found
+
+    async def views(self, streams: Sequence[str]) -> dict[str, dict[tuple[str, str], Any]]:
+        """The read-model rows of these streams, by model and key."""
+        rows = await self.connection.fetch(
+            "SELECT stream, model, key, subject, organisation, role, status, due_on, document "  # noqa: S608 - as above
+            f"FROM {self.schema}.views WHERE stream = ANY ($1)",
+            list(streams),
+        )
+        found: dict[str, dict[tuple[str, str], Any]] = {stream: {} for stream in streams}
+        for row in rows:
+            found[row["stream"]][row["model"], row["key"]] = row
+        return found
+
+    async def views_of_nothing(self) -> list[str]:
+        """Streams that have read-model rows and no fact."""
+        rows = await self.connection.fetch(
+            f"SELECT DISTINCT v.stream FROM {self.schema}.views v WHERE NOT EXISTS "  # noqa: S608 - as above
+            f"(SELECT 1 FROM {self.schema}.facts f WHERE f.stream = v.stream AND f.version = 1)"
+        )
+        return sorted(row["stream"] for row in rows)
+
+    async def marks(self, streams: Sequence[str]) -> dict[str, int]:
+        """How far these heard streams were taken in."""
+        rows = await self.connection.fetch(
+            f"SELECT stream, version FROM {self.schema}.watermarks WHERE stream = ANY ($1)",  # noqa: S608 - as above
+            list(streams),
+        )
+        return {row["stream"]: row["version"] for row in rows}
+
+    async def guards(self) -> dict[str, int]:
+        rows = await self.connection.fetch(f"SELECT key, value FROM {self.schema}.guards")  # noqa: S608 - as above
+        return {row["key"]: row["value"] for row in rows}
+
+    async def reference(self) -> dict[str, tuple[str, str]]:
+        """Kind and document of each reference row, by key."""
+        rows = await self.connection.fetch(
+            f"SELECT key, kind, document FROM {self.schema}.reference"  # noqa: S608 - as above
+        )
+        return {row["key"]: (row["kind"], row["document"]) for row in rows}
+
+
+def _contradiction(row: asyncpg.Record, attributes: Mapping[str, str]) -> str:
+    said = (
+        attributes.get("stream"),
+        attributes.get("streamversion"),
+        attributes.get("id"),
+        attributes.get("type"),
+        attributes.get("subject"),
+    )
+    held = (row["stream"], str(row["version"]), row["fact_id"], row["type"], row["subject"])
+    if said == held:
+        return ""
+    names = ("stream", "version", "fact_id", "type", "subject")
+    return ", ".join(n for n, a, b in zip(names, said, held, strict=True) if a != b)
+
+
+@asynccontextmanager
+async def open_snapshot(postgres_url: str, schema: str) -> AsyncIterator[Snapshot]:
+    """A snapshot for as long as the block runs. The URL is an operator's, who sees all rows."""
+    connection = await asyncpg.connect(
+        postgres_url,
+        command_timeout=QUERY_SECONDS,
+        timeout=10,
+        server_settings={"application_name": "bangfu-verify"},
+    )
+    try:
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            snapshot = Snapshot(schema, connection)
+            await snapshot.look()
+            yield snapshot
+    finally:
+        await connection.close()
+
+
+async def published_up_to(
+    postgres_url: str, positions: Mapping[str, int], patience_seconds: float
+) -> None:
+    """Wait until each service's relay has published its position; no longer than patience lasts.
+
+    What is not out by then shows as missing in Kafka.
+    """
+    connection = await asyncpg.connect(postgres_url, command_timeout=QUERY_SECONDS, timeout=10)
+    try:
+        deadline = time.monotonic() + patience_seconds
+        for schema, position in positions.items():
+            while time.monotonic() < deadline:
+                reached = await connection.fetchval(
+                    f"SELECT position FROM {schema}.checkpoint WHERE name = 'facts'"  # noqa: S608 - as above
+                )
+                if (reached or 0) >= position:
+                    break
+                await asyncio.sleep(POLL_SECONDS)
+    finally:
+        await connection.close()
+
+
+async def heads_now(postgres_url: str, schema: str, streams: Sequence[str]) -> dict[str, int]:
+    """The last versions of these streams as they are now, after the snapshot."""
+    connection = await asyncpg.connect(postgres_url, command_timeout=QUERY_SECONDS, timeout=10)
+    try:
+        rows = await connection.fetch(
+            f"SELECT stream, max(version) AS version FROM {schema}.facts "  # noqa: S608 - as above
+            "WHERE stream = ANY ($1) GROUP BY stream",
+            list(streams),
+        )
+        return {row["stream"]: row["version"] for row in rows}
+    finally:
+        await connection.close()
