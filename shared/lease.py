@@ -17,6 +17,15 @@ import asyncpg
 RENEWALS_PER_LEASE: Final = 3
 RETRY_SECONDS: Final = 0.2
 
+# What a lost or restarted database looks like from here, and passes. The client's internal error is
+# one: a connection that the server has just ended is handed out before asyncpg knows.
+DATABASE_FAILURES: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # TimeoutError is one
+)
+
 
 class LeaseLostError(Exception):
     """Another holds the lease, or may by now."""
@@ -80,8 +89,8 @@ class Lease:
                 try:
                     await self._renew()
                     break
-                except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                    # The database may be back before the lease ends; TimeoutError is an OSError.
+                except DATABASE_FAILURES:
+                    # The database may be back before the lease ends.
                     await asyncio.sleep(min(RETRY_SECONDS, self._seconds / 10))
 
     async def _renew(self) -> None:

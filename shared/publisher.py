@@ -24,7 +24,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from shared import bus
-from shared.lease import Lease, LeaseLostError
+from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
 from shared.tail import QUERY_SECONDS, Connection, Tail
 
 SHORTEST_POLL_SECONDS: Final = 0.005
@@ -138,13 +138,7 @@ class Publisher:
             except Alarm as alarm:
                 self._fail(str(alarm), alarm.kind)
                 pause = 1.0
-            except (
-                bus.BusError,
-                KafkaError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-                OSError,
-            ) as error:
+            except (bus.BusError, KafkaError, *DATABASE_FAILURES) as error:
                 self._fail(f"{type(error).__name__}: {error}", "")
                 pause = 0.1 if self._status.published > published else min(pause * 2, 2.0)
             await asyncio.sleep(pause)

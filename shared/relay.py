@@ -17,7 +17,7 @@ from typing import Final
 import asyncpg
 import structlog
 
-from shared.lease import Lease, LeaseLostError
+from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
 from shared.publisher import Alarm, OnPublished, Outbox, OutboxStatus, Publisher
 
 __all__ = ["Alarm", "Outbox", "OutboxStatus", "Relay", "RelayStatus"]
@@ -100,7 +100,7 @@ class Relay:
                     await self._hold()
             except LeaseLostError as error:
                 log.warning("relay lost the lease", reason=str(error))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except DATABASE_FAILURES as error:
                 log.warning(
                     "relay can't reach its lease", reason=f"{type(error).__name__}: {error}"
                 )
@@ -120,5 +120,5 @@ class Relay:
                 raise lost.exceptions[0] from errors
             raise
         finally:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*DATABASE_FAILURES):
                 await self._lease.release()

@@ -335,3 +335,26 @@ async def test_a_log_behind_its_topic_is_an_alarm(world: World) -> None:
         await admin.close()
     async with running(world.relay()) as relay:
         await until(lambda: outbox(relay).alarm == "log_shrunk")
+
+
+async def test_lost_database_connections_are_made_anew(world: World) -> None:
+    """The server ends every connection of the relay, as in a restart; it goes on in order."""
+    streams = [f"s{n}" for n in range(50)]
+    admin = await asyncpg.connect(world.admin_url)
+    try:
+        async with asyncpg.create_pool(
+            world.url, min_size=1, max_size=2, server_settings={"application_name": "the relay"}
+        ) as relay_pool:
+            async with running(world.relay(pool=relay_pool)) as relay:
+                for first in (1, 41, 81):
+                    await write_many(world.pool, streams, range(first, first + 40), padding=1_000)
+                    await until(lambda: outbox(relay).published > 0)
+                    await admin.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE datname = current_database() AND application_name = 'the relay'"
+                    )
+                await published(relay, 6_000)
+                await until(lambda: relay.status().is_at_rest())
+    finally:
+        await admin.close()
+    check_order(await world.records(), dict.fromkeys(streams, 120))
