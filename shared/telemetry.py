@@ -156,6 +156,8 @@ def configure_logging(service: str, level: str = "info", stream: TextIO | None =
     # Addresses of requests are told by metrics; these two would repeat every one of them.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # It tells of every batch, which the metrics do already.
+    logging.getLogger("faststream").setLevel(logging.WARNING)
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
