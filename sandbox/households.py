@@ -234,13 +234,23 @@ def _wishes(
 ) -> tuple[Wish, ...]:
     found = [Wish("living", asked_fen=draw.choice((60_000, 80_000, 100_000, 150_000)))]
     if "illness" in causes:
-        bills = tuple(draw.randint(5, 6_000_000) for _ in range(draw.choice((1, 1, 2))))
+        bills = tuple(_bill(draw) for _ in range(draw.choice((1, 1, 2))))
         found.append(Wish("medical", bills_fen=bills, split=draw.random() < 0.5))
     if any(member.school for member in members) and draw.random() < 0.8:
         found.append(Wish("education", asked_fen=draw.choice((200_000, 450_000, 600_000))))
     if event is not None and event.kind in ("sudden_event", "accident"):
         found.append(Wish("disaster", asked_fen=draw.choice((100_000, 200_000, 250_000))))
     return tuple(found)
+
+
+def _bill(draw: Random) -> int:
+    """What a household paid itself: at times too little to give a fen, at times beyond the cap."""
+    kind = draw.random()
+    if kind < 0.06:
+        return draw.randint(1, 9)
+    if kind < 0.16:
+        return draw.randint(10_000_000, 25_000_000)
+    return draw.randint(10, 6_000_000)
 
 
 def _returned(draw: Random) -> AnswerToReturn:
