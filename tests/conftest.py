@@ -39,11 +39,16 @@ def forget_old_logs(kept: int = 5) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def servers_folder() -> Path:
+    """Where this session's native servers keep their logs and data."""
+    return TEST_FOLDER / str(os.getpid())
+
+
 @pytest.fixture(scope="session")
 def infrastructure(request: pytest.FixtureRequest) -> Iterator[Infrastructure]:
     """PostgreSQL and Kafka for the whole session; their logs stay if a test failed."""
     forget_old_logs()
-    folder = TEST_FOLDER / str(os.getpid())
+    folder = servers_folder()
     with start_infrastructure(folder) as servers:
         yield servers
     if not request.session.testsfailed:
