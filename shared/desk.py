@@ -349,9 +349,11 @@ class Desk:
         today = self.clock.today()
         directory = await self.reference.directory_with(write.reference)
         below = {each for top in moved for each in directory.subtree(top, today)}
-        for subject, holder in await self.store.held_by(sorted(below)):
-            if subject not in write.scopes_by_subject:
-                write.scope(subject, [holder, *directory.ancestors(holder, today)], today)
+        holders = dict(await self.store.held_by(sorted(below)))
+        # What this write itself gives a holder was scoped by the tree as it was before.
+        holders |= {s: row["organisations"][0] for s, row in write.scopes_by_subject.items()}
+        for subject, holder in holders.items():
+            write.scope(subject, [holder, *directory.ancestors(holder, today)], today)
 
     def forget(self, streams: Sequence[str]) -> None:
         """Drop cached states that proved stale."""
