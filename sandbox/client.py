@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import httpx
@@ -46,6 +46,8 @@ class Client:
         )
         self._turn = asyncio.Semaphore(AT_ONCE)
         self.commands: Counter[str] = Counter()
+        # Told the bytes of every refusal: a test searches them for personal values.
+        self.on_refusal: Callable[[bytes], None] = lambda _body: None
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -107,6 +109,7 @@ class Client:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
         if answer.status_code >= REFUSED:
+            self.on_refusal(answer.content)
             raise RefusedError(answer.status_code, _problem(answer), f"{method} {service}{path}")
         return answer.json()
 

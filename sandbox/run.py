@@ -67,6 +67,7 @@ async def started(
     """Prepare and start everything, found the federation, and stop it again unless kept."""
     world = build_world()
     installation.instant = opening(date(plan.year, *FIRST_DAY))
+    installation.seed = plan.seed
     people = [INSTALLER, {"subject": SUBSCRIBER, "client": True}, *world.people()]
     installation.folder.mkdir(parents=True, exist_ok=True)
     installation.set_people(people)
