@@ -61,6 +61,8 @@ class Year:
         self._staff = Staff(client, story)
         self._show = show
         self.rest = Rest(client)
+        self._looked_at: tuple[int, ...] = ()
+        self._seen: list[Any] = []
         self._applications: dict[date, list[Household]] = defaultdict(list)
         for household in story.households.values():
             self._applications[household.applied_on].append(household)
@@ -71,9 +73,7 @@ class Year:
             before_day(day)
             self._installation.set_clock(opening(day))
             await self.rest.wait(day.isoformat())
-            overviews = await asyncio.gather(
-                *(self._client.open(name, "/overview") for name in SERVICES)
-            )
+            overviews = await self._overviews()
             work = {
                 name: overview["work"] for name, overview in zip(SERVICES, overviews, strict=True)
             }
@@ -81,6 +81,16 @@ class Year:
             statuses = await self.rest.wait(day.isoformat()) if items else self.rest.latest
             stages = overviews[SERVICES.index("intake")]["stages"]
             self._show(Progress(day, stages, statuses, items))
+
+    async def _overviews(self) -> list[Any]:
+        """What waits where; looked up again only if any service has stated something since."""
+        stated = tuple(self.rest.latest[name]["last_position"] for name in SERVICES)
+        if stated != self._looked_at:
+            self._looked_at = stated
+            self._seen = await asyncio.gather(
+                *(self._client.open(name, "/overview") for name in SERVICES)
+            )
+        return self._seen
 
     async def _morning(self, day: date, work: Mapping[str, Mapping[str, int]]) -> int:
         """One wave: the work lists as they were this morning, the diary, and who comes in."""

@@ -70,23 +70,31 @@ class Parts:
     outgoing: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     async def status(self) -> dict[str, Any]:
-        """One cheap answer: is anything of this service still on its way?"""
+        """One cheap answer: is anything of this service still on its way?
+
+        Causes are read before their effects (what was taken in, then what was committed, then
+        what was published), so that an answer never shows less than it has caused.
+        """
+        causes = {
+            "in_flight": self.door.in_flight,
+            "timers_rested_on": self.timers.rested_on,
+            "timers_stuck": len(self.timers.stuck),
+            "outgoing": {name: waiting() for name, waiting in self.outgoing.items()},
+            "positions": {
+                f"{topic}/{partition}": offset
+                for (topic, partition), offset in self.hearing.positions.items()
+            },
+            "held": dict(self.hearing.held_by_reason),
+        }
+        last_position = await self.store.last_position()
         relay = self.relay.status()
         return {
             "service": self.room.name,
             "today": self.clock.today(),
-            "last_position": await self.store.last_position(),
+            **causes,
+            "last_position": last_position,
             "relay": {**asdict(relay), "is_at_rest": relay.is_at_rest()},
-            "positions": {
-                f"{topic}/{partition}": offset
-                for (topic, partition), offset in sorted(self.hearing.positions.items())
-            },
             "lag": self.listening.lag() if self.listening else {},
-            "held": self.hearing.held_by_reason,
-            "timers_rested_on": self.timers.rested_on,
-            "timers_stuck": len(self.timers.stuck),
-            "in_flight": self.door.in_flight,
-            "outgoing": {name: waiting() for name, waiting in self.outgoing.items()},
         }
 
 
@@ -207,20 +215,25 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     return app
 
 
-async def _tell_metrics(parts: Parts) -> None:
+def tell_metrics(parts: Parts) -> None:
+    """Set the gauges to how things stand now."""
     name = parts.room.name
+    relay = parts.relay.status()
+    RELAY_LAG.labels(name).set(sum(o.seen - o.published for o in relay.outboxes))
+    MARK_AGE_SECONDS.labels(name).set(max(o.blocked_seconds for o in relay.outboxes))
+    behind = parts.listening.lag() if parts.listening else {}
+    for topic, lag in behind.items():
+        CONSUMER_LAG.labels(name, topic).set(lag)
+    for reason in REASONS:
+        HELD_RECORDS.labels(name, reason).set(parts.hearing.held_by_reason.get(reason, 0))
+    HELD_SECONDS.labels(name).set(parts.hearing.oldest_held_seconds)
+    parts.progress.work("hearing", waiting=any(behind.values()))
+
+
+async def _tell_metrics(parts: Parts) -> None:
     parts.progress.work("timers")
     while True:
-        relay = parts.relay.status()
-        RELAY_LAG.labels(name).set(sum(o.seen - o.published for o in relay.outboxes))
-        MARK_AGE_SECONDS.labels(name).set(max(o.blocked_seconds for o in relay.outboxes))
-        behind = parts.listening.lag() if parts.listening else {}
-        for topic, lag in behind.items():
-            CONSUMER_LAG.labels(name, topic).set(lag)
-        for reason in REASONS:
-            HELD_RECORDS.labels(name, reason).set(parts.hearing.held_by_reason.get(reason, 0))
-        HELD_SECONDS.labels(name).set(parts.hearing.oldest_held_seconds)
-        parts.progress.work("hearing", waiting=any(behind.values()))
+        tell_metrics(parts)
         await asyncio.sleep(METRICS_SECONDS)
 
 
