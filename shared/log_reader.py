@@ -76,9 +76,10 @@ class LogReader:
         if not wanted:
             return
         consumer = self._consumer
-        consumer.assign(wanted)
         first = await consumer.beginning_offsets(wanted)
         ahead = {tp for tp in wanted if first[tp] < self.ends[tp]}
+        # Nothing is awaited between the two: the consumer must not look for a position of its own.
+        consumer.assign(wanted)
         for tp in wanted:
             consumer.seek(tp, first[tp])
         consumer.pause(*(tp for tp in wanted if tp not in ahead))
