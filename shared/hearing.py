@@ -313,6 +313,9 @@ class Hearing:
             waiting: list[Arrival] = []
             missing = Missing()
             for arrival in left:
+                if _is_repeat(arrival, judged.marks):
+                    judged.done.append(arrival)
+                    continue
                 if arrival.key in blocked:
                     if arrival.reason not in (UNREADABLE, EFFECT_FAILED):
                         arrival.reason, arrival.waits_for = WAITING_BEHIND, ""
@@ -340,13 +343,10 @@ class Hearing:
     def _takes_effect(
         self, workspace: Workspace, arrival: Arrival, judged: Judged, one: OneByOne | None
     ) -> bool:
-        """True if the arrival is done with: its effect is folded in, or it is a repeat."""
+        """True if its effect is folded in; else it has to wait, or is for the next write."""
         recorded = arrival.recorded
         if recorded is None or (arrival.reason == EFFECT_FAILED and not arrival.released):
             return False
-        mark = judged.marks.get(recorded.stream, 0)
-        if recorded.version <= mark:
-            return True
         waits = self._waits_for(recorded, judged.marks)
         if waits is not None:
             arrival.reason, arrival.waits_for = waits
@@ -416,6 +416,12 @@ class Hearing:
             if isinstance(answer, Refusal):
                 log.info("reaction_refused", command=type(todo.command).__name__, code=answer.code)
         return True
+
+
+def _is_repeat(arrival: Arrival, marks: Mapping[str, int]) -> bool:
+    """True for what was taken in before; it changes nothing, whatever stands before it."""
+    recorded = arrival.recorded
+    return recorded is not None and recorded.version <= marks.get(recorded.stream, 0)
 
 
 def _waits(error: Exception) -> bool:

@@ -35,6 +35,8 @@ class Opened(Fact, name="toy.alpha.Opened"):
 class Counted(Fact, name="toy.alpha.Counted"):
     case_id: str
     amount: int
+    pot: str = "used"
+    label: str = ""
 
 
 class Rang(Fact, name="toy.alpha.Rang"):
@@ -56,6 +58,8 @@ class Open(Command):
 
 class Count(Command):
     amount: int
+    pot: str = "used"
+    label: str = ""
 
 
 class Ring(Command):
@@ -77,13 +81,14 @@ def open_tally(state: Tally, command: Open, situation: Situation) -> Decided | R
 
 
 def count(state: Tally, command: Count, situation: Situation) -> Decided | Refusal:
-    """All tallies together stay within the limit; each alone refuses more than ten at a time."""
-    used = situation.guards["used"]
+    """What all tallies draw from one pot stays within the limit."""
+    used = situation.guards[command.pot]
     if used + command.amount > LIMIT:
         return Refusal("limit", "超限", "over the limit")
-    return Decided(
-        [Counted(case_id=state.case_id, amount=command.amount)], [Condition("used", maximum=LIMIT)]
+    counted = Counted(
+        case_id=state.case_id, amount=command.amount, pot=command.pot, label=command.label
     )
+    return Decided([counted], [Condition(command.pot, maximum=LIMIT)])
 
 
 def ring(state: Tally, command: Ring, situation: Situation) -> Decided | Refusal:
@@ -113,7 +118,7 @@ def views(state: Tally) -> Sequence[View]:
 
 
 def guard_changes(fact: Fact, recorded: Recorded) -> Sequence[tuple[str, int]]:
-    return [("used", fact.amount)] if isinstance(fact, Counted) else []
+    return [(fact.pot, fact.amount)] if isinstance(fact, Counted) else []
 
 
 def ring_when_due(identity: str, due_on: date) -> Tell:
@@ -127,7 +132,7 @@ TALLY = StreamKind(
     evolve=evolve,
     acts={
         Open: Act(open_tally, opens=True),
-        Count: Act(count, lambda _state, _command: Needs(guards=("used",))),
+        Count: Act(count, lambda _state, command: Needs(guards=(command.pot,))),
         Ring: Act(ring),
     },
     holder=lambda state: state.organisation_id or None,

@@ -28,40 +28,47 @@ class Mirrored(Fact, name="toy.beta.Mirrored"):
     case_id: str
     alpha_version: int
     amount: int
+    label: str = ""
 
 
 @dataclass(frozen=True)
 class Mirror:
     case_id: str
     total: int = 0
+    label: str = ""
     seen: tuple[int, ...] = ()
 
 
 class Reflect(Command):
     alpha_version: int
     amount: int
+    label: str = ""
 
 
 def reflect(state: Mirror, command: Reflect, situation: Situation) -> Decided | Refusal:
-    return Decided(
-        [
-            Mirrored(
-                case_id=state.case_id, alpha_version=command.alpha_version, amount=command.amount
-            )
-        ]
+    mirrored = Mirrored(
+        case_id=state.case_id,
+        alpha_version=command.alpha_version,
+        amount=command.amount,
+        label=command.label,
     )
+    return Decided([mirrored])
 
 
 def evolve(state: Mirror, fact: Fact, recorded: Recorded) -> Mirror:
     if isinstance(fact, Mirrored):
-        return replace(
-            state, total=state.total + fact.amount, seen=(*state.seen, fact.alpha_version)
-        )
+        seen = (*state.seen, fact.alpha_version)
+        return replace(state, total=state.total + fact.amount, label=fact.label, seen=seen)
     raise AssertionError(fact)
 
 
 def views(state: Mirror) -> Sequence[View]:
-    return [View("mirror", state.case_id, {"total": state.total, "seen": list(state.seen)})]
+    document = {"total": state.total, "seen": list(state.seen)}
+    return [View("mirror", state.case_id, document, status=state.label)]
+
+
+def guard_changes(fact: Fact, recorded: Recorded) -> Sequence[tuple[str, int]]:
+    return [("mirrored", fact.amount)] if isinstance(fact, Mirrored) else []
 
 
 MIRROR = StreamKind(
@@ -80,9 +87,8 @@ def on_opened(fact: alpha.Opened, recorded: Recorded) -> Sequence[Todo]:
 
 
 def on_counted(fact: alpha.Counted, recorded: Recorded) -> Sequence[Todo]:
-    return [
-        Tell("mirror", fact.case_id, Reflect(alpha_version=recorded.version, amount=fact.amount))
-    ]
+    reflected = Reflect(alpha_version=recorded.version, amount=fact.amount, label=fact.label)
+    return [Tell("mirror", fact.case_id, reflected)]
 
 
 class Module:
@@ -99,5 +105,6 @@ def room(**changes: Any) -> Room:
         reads=registry_of(Module, alpha.Module),
         hears={"alpha": alpha.STREAMS},
         reactions={alpha.Opened: on_opened, alpha.Counted: on_counted},
+        guard_changes=guard_changes,
     )
     return replace(made, **changes)
