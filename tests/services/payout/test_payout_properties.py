@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from random import Random
 from typing import Any, Final
 
 from hypothesis import given as for_all
@@ -24,7 +25,12 @@ from services.payout.decisions.cover import ReleaseCover, ReserveCover
 from services.payout.decisions.fund import CreditFund
 from services.payout.decisions.paying import PlanPayout
 from services.payout.decisions.reports import NoteSilence, QueryBank, RecordReport
-from services.payout.facts import BatchPrepared, BatchReleased
+from services.payout.facts import (
+    AccountCorrected,
+    BatchPrepared,
+    BatchReleased,
+    PayoutIssued,
+)
 from services.payout.main import ROOM
 from services.payout.reactions import on_batch_prepared, on_batch_released
 from services.payout.storage import guard_changes, own_rows, postings_of
@@ -230,25 +236,30 @@ def check(world: World) -> None:
         for payout in state.payouts:
             if payout.checker is not None:
                 assert len({payout.maker, payout.checker, payout.approver}) == 3
+    clerks: dict[str, str] = {}
+    for fact, _ in world.facts:
+        if isinstance(fact, AccountCorrected):
+            clerks[fact.case_id] = fact.clerk
+        if isinstance(fact, PayoutIssued):
+            assert clerks.get(fact.case_id) not in (fact.maker, fact.checker)
+    assert all(n <= 1 for key, n in world.guards.items() if key.startswith("batched|"))
     ids = [p.end_to_end_id for c in CASES for p in world.payouts(c) if p.end_to_end_id]
     assert len(ids) == len(set(ids))
 
 
 ACTIONS: Final = (
     "credit", "compute", "refuse", "approve", "prepare", "prepare", "release", "release", "hear",
-    "hear", "day", "correct", "propose", "confirm", "accepted", "confirmed", "failed", "failed",
+    "hear", "day", "correct", "propose", "propose", "propose", "confirm", "confirm", "confirm",
+    "accepted", "confirmed", "failed", "failed",
 )  # fmt: skip
-STEPS: Final = st.lists(
-    st.tuples(st.sampled_from(ACTIONS), st.integers(0, 63), st.integers(0, 63)),
-    min_size=20,
-    max_size=120,
-)
 
 
-@settings(max_examples=150, deadline=None)
-@for_all(STEPS)
-def test_no_order_of_events_pays_an_award_twice(steps: list[tuple[str, int, int]]) -> None:
+@settings(max_examples=120, deadline=None)
+@for_all(seed=st.integers(0, 2**32 - 1), length=st.integers(20, 200))
+def test_no_order_of_events_pays_an_award_twice(seed: int, length: int) -> None:
     """Invariant 7, and the books balance: live payouts of an award ≤ the award, after each step."""
+    # Drawn evenly: hypothesis' own lists repeat themselves too much to get as far as a re-issue.
+    drawn = Random(seed)
     world = World()
     for case_id in CASES:
         known = account_taken_over(case_id=case_id)
@@ -256,8 +267,8 @@ def test_no_order_of_events_pays_an_award_twice(steps: list[tuple[str, int, int]
     # A straight way to begin with, so that random steps find something to disturb.
     for action in ("credit", "compute", "approve"):
         step(world, action, 0, 6 if action == "credit" else 0)
-    for action, a, b in steps:
-        step(world, action, a, b)
+    for _ in range(length):
+        step(world, drawn.choice(ACTIONS), drawn.randrange(64), drawn.randrange(64))
         check(world)
 
 
