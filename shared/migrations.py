@@ -4,7 +4,7 @@ A service's schema is made by `shared/migrations/log/*.sql`, then by
 `services/SERVICE/migrations/*.sql`, in the order of their names; the keys' schema by
 `shared/migrations/keys/*.sql`. Each file runs once, whole, in one transaction with its line in the
 table `migrations`, so a death in between leaves nothing half done.
-docs/decisions/migrations.md tells why no tool does this.
+docs/decisions/0008-migrations.md tells why no tool does this.
 
 What a file may rely on:
 
