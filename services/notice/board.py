@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -133,6 +134,9 @@ EN: Final = Texts(
 )
 TEXTS: Final[Mapping[Language, Texts]] = {"zh": ZH, "en": EN}
 HIDDEN: Final = "***"
+_BOTH_LANGUAGES: Final = re.compile(
+    r"(?P<zh>[^\sA-Za-z]*[\u4e00-\u9fff][^\sA-Za-z]*) (?P<en>[ -~]+)"
+)
 
 STYLE: Final = """
 @page { size: A4 landscape; margin: 14mm }
@@ -145,10 +149,17 @@ nav { text-align: right }
 table { border-collapse: collapse; width: 100% }
 th, td { border: 1px solid #444; padding: .4rem .6rem; text-align: left; vertical-align: top }
 th { background: #f3efe6; white-space: nowrap }
-.number { color: #444; font: .75rem/1.3 monospace; display: block }
-.days { white-space: nowrap }
+.number { color: #444; font: .75rem/1.3 monospace; display: block; max-width: 14rem;
+  overflow-wrap: anywhere; font-weight: normal }
+td:last-child { min-width: 7rem }
 footer { margin-top: 1.2rem }
 tr { break-inside: avoid }
+@media (max-width: 45rem) {
+  thead { display: none }
+  tr, th, td { display: block; border-bottom: 0 }
+  tr { margin-bottom: 1rem; border-bottom: 1px solid #444 }
+  td::before { content: attr(data-label) "　"; color: #444 }
+}
 @media print { nav { display: none } body { margin: 0; max-width: none; font-size: 12pt } }
 """
 STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -202,24 +213,31 @@ def _table(entries: Sequence[Entry], texts: Texts) -> str:
 
 def _row(entry: Entry, texts: Texts) -> str:
     number = f"{texts.number} {entry.notice_id}"
-    days = texts.days.format(entry.posted_on.isoformat(), entry.last_day.isoformat())
     cells = [
-        escape(entry.unit),
-        escape(texts.persons.format(entry.household_size)),
-        escape(_word(entry.income_band, texts)),
-        escape(_word(entry.hardship_class, texts)),
-        escape(_words(entry.cause_categories, texts)),
-        escape(_words(entry.programmes, texts)),
+        entry.unit,
+        texts.persons.format(entry.household_size),
+        _word(entry.income_band, texts),
+        _word(entry.hardship_class, texts),
+        _words(entry.cause_categories, texts),
+        _words(entry.programmes, texts),
+        texts.days.format(entry.posted_on.isoformat(), entry.last_day.isoformat()),
     ]
+    labelled = zip(texts.columns[1:], cells, strict=True)
     return (
         f'<tr><th scope="row">{escape(entry.name or HIDDEN)}'
         f'<span class="number">{escape(number)}</span></th>'
-        + "".join(f"<td>{cell}</td>" for cell in cells)
-        + f'<td class="days">{escape(days)}</td></tr>'
+        + "".join(
+            f'<td data-label="{escape(label)}">{escape(cell)}</td>' for label, cell in labelled
+        )
+        + "</tr>"
     )
 
 
 def _word(word: str, texts: Texts) -> str:
+    """A code in the page's language; of a text that says both, Chinese then English, its half."""
+    said = _BOTH_LANGUAGES.fullmatch(word)
+    if said is not None:
+        return said[texts.lang[:2]]
     return texts.words.get(word, word)
 
 

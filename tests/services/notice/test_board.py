@@ -86,6 +86,16 @@ def test_what_is_shown_is_text_and_never_markup(language: Language) -> None:
     assert Texts(html).open == []
 
 
+def test_what_is_said_in_both_languages_is_shown_in_the_pages_own() -> None:
+    bands = entry(income_band="人均月收入500元至1000元 500 to 1,000 yuan")
+    chinese, english = (page([bands], "x", DAY, lang) for lang in ("zh", "en"))
+    assert "500 to 1,000 yuan" not in chinese
+    assert "人均月收入" not in english
+    assert "疾病" in chinese
+    assert ">illness<" in english
+    assert "只有中文" in page([entry(income_band="只有中文")], "x", DAY, "en")
+
+
 def test_a_person_who_was_erased_has_no_name() -> None:
     assert "***" in page([entry(name=None)], "x", DAY, "zh")
 
