@@ -13,27 +13,30 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from rich.console import Console
 from rich.live import Live
 
-from cli.verify import verify_installation
+from cli.replay import replayed
+from cli.surroundings import Surroundings
+from cli.timeline import lines
+from cli.verify import summary, verify_installation
 from deploy.infrastructure import (
     Infrastructure,
     InfrastructureError,
-    create_database,
     start_detached,
     start_infrastructure,
 )
 from sandbox.installation import CHECKOUT, Installation, StartError
+from sandbox.look_on import own_databases, say_how_to_look_on
 from sandbox.outcomes import Outcomes, read_outcomes
 from sandbox.rest import RestlessError, lags, reasons
 from sandbox.run import Plan, Run, fresh_folder, started
 from sandbox.stuck import stuck_cases
 from sandbox.tables import live, show_outcomes
-from sandbox.timeline import interesting_case, show_timeline
 from sandbox.year import Progress
 
 MOST_HOUSEHOLDS: Final = 100_000
@@ -108,7 +111,9 @@ async def run_demo(chosen: argparse.Namespace, infrastructure: Infrastructure, f
     screen = Screen(console)
     began = time.monotonic()
     plan = Plan(chosen.households, chosen.year, chosen.seed)
-    installation = Installation(folder, infrastructure, prefix=f"{folder.name}.", detached=chosen.keep)
+    installation = Installation(
+        folder, infrastructure, prefix=f"{folder.name}.", detached=chosen.keep
+    )
     async with started(
         plan,
         installation,
@@ -131,13 +136,13 @@ async def run_demo(chosen: argparse.Namespace, infrastructure: Infrastructure, f
             "refused": dict(sorted(run.story.refused.items())),
         }
         if chosen.report is not None:
-            _write_report(chosen.report, plan, run, outcomes, figures, faults)
+            chosen.report.write_text(_report(run, outcomes, figures, faults))
         console.print(f"用时 took {figures['seconds']} s, {figures['facts']} 条事实 facts")
         for fault in faults:
             console.print(f"[red]异常 fault[/red] {fault}")
         console.print("结果 result: " + ("通过 passed" if not faults else f"{len(faults)} faults"))
         if chosen.keep:
-            _say_how_to_look_on(run, console)
+            say_how_to_look_on(run, console)
     return len(faults)
 
 
@@ -155,77 +160,60 @@ async def _faults(run: Run, console: Console) -> list[str]:
     report = await verify_installation(
         infrastructure.postgres_url, infrastructure.kafka_bootstrap, run.installation.prefix
     )
-    report.show(console)
+    for line in summary(report):
+        console.print(line, highlight=False)
     return faults + [f"核验 verify: {difference}" for difference in report.differences]
 
 
 async def _show_interesting(run: Run, outcomes: Outcomes, console: Console) -> None:
-    case_id = interesting_case(outcomes)
-    if case_id is not None:
-        infrastructure = run.installation.infrastructure
-        await show_timeline(
-            console, infrastructure.kafka_bootstrap, run.installation.prefix, case_id
-        )
+    """The timeline of the case with most to tell, masked, from Kafka alone."""
+    case_id = outcomes.most_eventful()
+    if case_id is None:
+        return
+    surroundings = Surroundings(
+        mode="sandbox",
+        kafka_bootstrap=run.installation.infrastructure.kafka_bootstrap,
+        topic_prefix=run.installation.prefix,
+        clock_file=run.installation.clock_file,
+    )
+    number = run.story.number_by_case[case_id]
+    console.print(f"[bold]一户的经过 One case's timeline[/bold] (household {number})")
+    for _, line in lines(await replayed(surroundings, case_id, with_data=False)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _write_report(
-    path: Path,
-    plan: Plan,
-    run: Run,
-    outcomes: Outcomes,
-    figures: dict[str, Any],
-    faults: list[str],
-) -> None:
+def _report(run: Run, outcomes: Outcomes, figures: dict[str, Any], faults: list[str]) -> str:
+    """The outcomes as JSON, by household number: what two runs of a seed have in common."""
     document = {
-        "plan": vars(plan),
+        "plan": asdict(run.plan),
         "outcomes": outcomes.by_number(run.story.number_by_case),
         "facts": dict(sorted(outcomes.facts.items())),
         "paid_fen": {"/".join(k): v for k, v in sorted(outcomes.paid_fen.items())},
         "figures": figures,
         "faults": faults,
     }
-    path.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-
-
-def _say_how_to_look_on(run: Run, console: Console) -> None:
-    installation = run.installation
-    path = installation.write_environment()
-    console.print("仍在运行 still running:")
-    for name, port in installation.ports.items():
-        console.print(f"  {name:12} http://127.0.0.1:{port}/docs")
-    case_id = next(iter(run.story.number_by_case), "CASE")
-    console.print(f"  source {path}")
-    console.print(f"  ./run bangfu replay {case_id}")
-    console.print("  ./run bangfu verify")
-    console.print("  ./run down")
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
 def main() -> None:
     """Run the demo on its own servers."""
     chosen = options()
     folder = fresh_folder(FOLDER)
+    name = folder.name
     try:
         if chosen.keep:
-            status = asyncio.run(run_demo(chosen, _own_databases(start_detached(FOLDER / "servers"), folder), folder))
+            status = asyncio.run(
+                run_demo(chosen, own_databases(start_detached(FOLDER / "servers"), name), folder)
+            )
         else:
             with start_infrastructure(folder / "servers") as servers:
-                status = asyncio.run(run_demo(chosen, _own_databases(servers, folder), folder))
+                status = asyncio.run(run_demo(chosen, own_databases(servers, name), folder))
     except (InfrastructureError, StartError, RestlessError) as error:
         print(f"demo: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     raise SystemExit(1 if status else 0)
-
-
-def _own_databases(servers: Infrastructure, folder: Path) -> Infrastructure:
-    """Databases of this run alone, on servers that others may use too."""
-    name = f"demo_{folder.name.replace('-', '_')}"
-    return Infrastructure(
-        postgres_url=create_database(servers.postgres_url, name),
-        keys_url=create_database(servers.keys_url, f"{name}_keys"),
-        kafka_bootstrap=servers.kafka_bootstrap,
-    )
 
 
 if __name__ == "__main__":

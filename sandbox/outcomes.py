@@ -61,6 +61,11 @@ class Outcomes:
     facts: Counter[str] = field(default_factory=Counter)
     paid_fen: Counter[tuple[str, str]] = field(default_factory=Counter)
     payments: Counter[tuple[str, str]] = field(default_factory=Counter)
+    told: Counter[str] = field(default_factory=Counter)
+
+    def most_eventful(self) -> str | None:
+        """The case with most facts; the one to show."""
+        return max(self.told, key=lambda case_id: self.told[case_id], default=None)
 
     def take(self, name: str, data: Mapping[str, Any]) -> None:
         """Take in one fact, by its short name."""
@@ -68,6 +73,7 @@ class Outcomes:
         if "case_id" not in data:
             return
         case = self.cases[data["case_id"]]
+        self.told[data["case_id"]] += 1
         if name in STAGES:
             case.stage = STAGES[name]
         match name:
@@ -105,7 +111,7 @@ async def read_outcomes(bootstrap: str, prefix: str) -> Outcomes:
         async for record in read_records(bootstrap, topic_name(prefix, service)):
             if is_birth(record):
                 continue
-            headers = {name: text for name, text in record.headers}
+            headers = dict(record.headers)
             stream = headers["ce_stream"].decode()
             version = int(headers["ce_streamversion"])
             if version <= last.get(stream, 0):

@@ -6,7 +6,7 @@ The demo, the tests and the fault drills use the same run; only what they do wit
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -63,12 +63,21 @@ async def started(
     show: Callable[[Progress], None] = lambda _progress: None,
     say: Say = _nothing_said,
     keep: bool = False,
+    simulated: bool = True,
 ) -> AsyncIterator[Run]:
-    """Prepare and start everything, found the federation, and stop it again unless kept."""
+    """Prepare and start everything, found the federation, and stop it again unless kept.
+
+    Without ``simulated`` business time is the real one, and no classes of a year are opened.
+    """
     world = build_world()
-    installation.instant = opening(date(plan.year, *FIRST_DAY))
+    if simulated:
+        installation.instant = opening(date(plan.year, *FIRST_DAY))
     installation.seed = plan.seed
-    people = [INSTALLER, {"subject": SUBSCRIBER, "client": True}, *world.people()]
+    people: list[str | Mapping[str, object]] = [
+        INSTALLER,
+        {"subject": SUBSCRIBER, "client": True},
+        *world.people(),
+    ]
     installation.folder.mkdir(parents=True, exist_ok=True)
     installation.set_people(people)
     say("建库、建主题 schemas and topics")
@@ -104,13 +113,14 @@ def _households(plan: Plan, world: World) -> dict[int, Household]:
 
 async def _found(plan: Plan, client: Client, world: World, year: Year, story: Story) -> None:
     """What a federation sets up before its windows open; at rest before the first day."""
-    first = date(plan.year, *FIRST_DAY).isoformat()
+    today = str((await year.rest.look())["intake"]["today"])
     await found_world(client, world)
-    await year.rest.wait(first)
+    await year.rest.wait(today)
     await announce_parameters(client)
-    await credit_fund(client, plan.households)
-    story.terms = await open_classes(client, plan.year, plan.households + SPARE_PLACES)
-    await year.rest.wait(first)
+    await credit_fund(client, max(1, plan.households))
+    if plan.households:
+        story.terms = await open_classes(client, plan.year, plan.households + SPARE_PLACES)
+    await year.rest.wait(today)
 
 
 def fresh_folder(base: Path) -> Path:

@@ -1,0 +1,32 @@
+"""How a person looks on at an installation that was left running."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from deploy.infrastructure import Infrastructure, create_database
+from sandbox.run import Run
+
+
+def own_databases(servers: Infrastructure, name: str) -> Infrastructure:
+    """Databases of one run alone, on servers that others may use too."""
+    database = f"bangfu_{name.replace('-', '_')}"
+    return Infrastructure(
+        postgres_url=create_database(servers.postgres_url, database),
+        keys_url=create_database(servers.keys_url, f"{database}_keys"),
+        kafka_bootstrap=servers.kafka_bootstrap,
+    )
+
+
+def say_how_to_look_on(run: Run, console: Console) -> None:
+    """Addresses and commands."""
+    installation = run.installation
+    path = installation.write_environment()
+    console.print("仍在运行 still running:")
+    for name, port in installation.ports.items():
+        console.print(f"  {name:12} http://127.0.0.1:{port}/docs")
+    console.print("查看 look on:", f"  source {path}", sep="\n")
+    case_id = next(iter(run.story.number_by_case), None)
+    if case_id is not None:
+        console.print(f"  ./run bangfu replay {case_id}")
+    console.print("  ./run bangfu verify", "停止 stop:", "  ./run down", sep="\n")

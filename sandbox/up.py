@@ -1,0 +1,42 @@
+"""``./run up``: servers and services for a person who wants to look around, on today's date."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import datetime
+
+from rich.console import Console
+
+from deploy.infrastructure import InfrastructureError, start_detached
+from sandbox.installation import CHECKOUT, Installation, StartError
+from sandbox.look_on import own_databases, say_how_to_look_on
+from sandbox.run import Plan, fresh_folder, started
+from sandbox.year import SHANGHAI
+
+FOLDER = CHECKOUT / ".bangfu" / "up"
+
+
+async def _up() -> None:
+    console = Console()
+    folder = fresh_folder(FOLDER)
+    servers = own_databases(start_detached(FOLDER / "servers"), folder.name)
+    installation = Installation(folder, servers, prefix=f"{folder.name}.", detached=True)
+    plan = Plan(households=0, year=datetime.now(SHANGHAI).year)
+    async with started(
+        plan, installation, say=lambda text: console.print(f"· {text}"), keep=True, simulated=False
+    ) as run:
+        say_how_to_look_on(run, console)
+
+
+def main() -> None:
+    """Start everything, detached; a second call starts a second installation beside the first."""
+    try:
+        asyncio.run(_up())
+    except (InfrastructureError, StartError) as error:
+        print(f"up: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()
