@@ -23,9 +23,10 @@ class Difference:
     subject: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.service} {self.where}: {self.stream}".rstrip()
         version = f" {self.version}" if self.version else ""
-        return f"{place}{version}: {self.kind}" + (f" ({self.detail})" if self.detail else "")
+        place = f"{self.service} {self.where}".strip()
+        stream = f": {self.stream}{version}" if self.stream else ""
+        return f"{place}{stream}: {self.kind}" + (f" ({self.detail})" if self.detail else "")
 
     def document(self) -> dict[str, Any]:
         return {
