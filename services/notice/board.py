@@ -148,10 +148,10 @@ nav { text-align: right }
 .scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100% }
 th, td { border: 1px solid #444; padding: .4rem .6rem; text-align: left; vertical-align: top }
-th { background: #f3efe6; white-space: nowrap }
+th { background: #f3efe6 }
+thead th, td:last-child { white-space: nowrap }
 .number { color: #444; font: .75rem/1.3 monospace; display: block; max-width: 14rem;
   overflow-wrap: anywhere; font-weight: normal }
-td:last-child { min-width: 7rem }
 footer { margin-top: 1.2rem }
 tr { break-inside: avoid }
 @media (max-width: 45rem) {

@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ async def test_everyone_in_office_sees_the_tree_and_their_own_subtree(rooms: Roo
         assert await refusal(asked) == (403, "no-office")
 
 
-async def _found(client: Client, organisation: str, key: str = "", name: str = "新设工会") -> dict:  # type: ignore[type-arg] # JSON
+async def _found(client: Client, organisation: str, key: str = "", name: str = "新设工会") -> Any:
     body = {
         "organisation": organisation,
         "kind": "union",
@@ -55,8 +56,7 @@ async def _found(client: Client, organisation: str, key: str = "", name: str = "
         "parent": "station-9",
         "offices": [{"person": f"{organisation}.chair", "role": "chair"}],
     }
-    answer: dict = await client.post(KEEPER, "network", "/organisations", body, key)  # type: ignore[type-arg] # JSON
-    return answer
+    return await client.post(KEEPER, "network", "/organisations", body, key)
 
 
 async def test_a_repeat_answers_the_first_result_and_another_body_is_refused(rooms: Rooms) -> None:
