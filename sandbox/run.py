@@ -78,6 +78,7 @@ async def started(
         {"subject": SUBSCRIBER, "client": True},
         *world.people(),
     ]
+    installation.seed = plan.seed
     installation.folder.mkdir(parents=True, exist_ok=True)
     installation.set_people(people)
     say("建库、建主题 schemas and topics")
