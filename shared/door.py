@@ -176,7 +176,9 @@ class Door:
         try:
             body = canonical(orjson.loads(raw)).decode() if raw else ""
         except (orjson.JSONDecodeError, TypeError):
-            body = ""  # the body's own check refuses it, with the reason
+            # What reads the body may read more than this does (UTF-16, lone surrogates): the
+            # bytes themselves tell one such body from another.
+            body = raw.decode("latin-1")
         correlation = request.scope.get(CORRELATION_SCOPE_KEY) or str(uuid.uuid4())
         return Sent(
             correlation,
