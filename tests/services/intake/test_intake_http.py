@@ -1,0 +1,542 @@
+"""Intake over HTTP, as a process on the real database and broker; its neighbours are the test."""
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from stdnum import luhn
+from stdnum.cn import ric
+
+from deploy.infrastructure import Infrastructure, create_database, drop_database
+from sandbox.client import Client
+from sandbox.founding import found_world
+from sandbox.installation import INSTALLER, Installation
+from services.eligibility import facts as eligibility
+from services.notice import facts as notice
+from services.training import facts as training
+from shared.clock import BUSINESS_ZONE
+from tests.services.conftest import WORLD, refusal, until
+from tests.services.eligibility.neighbours import Neighbours
+
+PROCESSES = ("issuer", "network", "intake")
+OPENING = datetime(2025, 3, 3, 9, tzinfo=BUSINESS_ZONE)
+HANDLER, CHAIR, VISITOR = "union-1-1.handler", "union-1-1.chair", "union-1-1.visitor"
+STATION, STATION_VISITOR = "station-1.handler", "station-1.visitor"
+REVIEWER, APPROVER = "county-east.reviewer", "county-east.approver"
+NAMES = ("欧阳示例", "欧阳小满")
+ADDRESS = "样例路九十九号三单元"
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The running room and whoever speaks with it."""
+
+    installation: Installation
+    neighbours: Neighbours
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        urls = {name: self.installation.url(name) for name in PROCESSES}
+        made = Client(urls, self.installation.secret)
+        try:
+            yield made
+        finally:
+            await made.close()
+
+    def go_to(self, day: date) -> None:
+        moment = OPENING.replace(year=day.year, month=day.month, day=day.day)
+        self.installation.set_clock(moment)
+
+
+@pytest.fixture(scope="module")
+def intake(
+    infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Intake]:
+    """Network and intake, with a small federation founded over HTTP."""
+    suffix = secrets.token_hex(6)
+    own = Infrastructure(
+        create_database(infrastructure.postgres_url, f"test_{suffix}"),
+        create_database(infrastructure.keys_url, f"test_{suffix}_keys"),
+        infrastructure.kafka_bootstrap,
+    )
+    folder: Path = tmp_path_factory.mktemp("intake")
+    installation = Installation(folder, own, prefix=f"{suffix}.", partitions=2, instant=OPENING)
+    neighbours = Neighbours(own.kafka_bootstrap, installation.prefix, installation.partitions)
+    try:
+        asyncio.run(_start(Intake(installation, neighbours)))
+        yield Intake(installation, neighbours)
+    finally:
+        installation.stop()
+        drop_database(infrastructure.postgres_url, f"test_{suffix}")
+        drop_database(infrastructure.keys_url, f"test_{suffix}_keys")
+
+
+async def _start(rooms: Intake) -> None:
+    installation = rooms.installation
+    await installation.prepare()
+    installation.set_people([INSTALLER, *WORLD.people(), "nobody"])
+    for name in PROCESSES:
+        installation.start(name)
+    await installation.wait_until_ready(PROCESSES)
+    async with rooms.client() as client:
+        await found_world(client, WORLD)
+        await until(partial(client.get, VISITOR, "intake", "/work"))
+
+
+# The household: made up, with checksums that hold and a place that is nobody's
+
+
+def id_number(serial: int, born: str = "19800101") -> str:
+    body = f"999999{born}{serial:03d}"
+    return body + str(ric.calc_check_digit(body + "0"))
+
+
+def card(serial: int) -> str:
+    body = f"900000000{serial:09d}"
+    return body + str(luhn.calc_check_digit(body))
+
+
+def application(serial: int, **changes: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "residence": "990802",
+        "address": ADDRESS,
+        "phone": "19900000001",
+        "members": [
+            {
+                "relation": "applicant",
+                "name": NAMES[0],
+                "id_number": id_number(serial),
+                "worker": True,
+            },
+            {
+                "relation": "child",
+                "name": NAMES[1],
+                "id_number": id_number(serial, "20120202"),
+                "school": "school-a",
+            },
+        ],
+        "incomes": [
+            {"member": 0, "kind": "wage", "months_fen": [50_000] * 12},
+            {"member": 1, "kind": "other", "months_fen": [0] * 12},
+        ],
+        "causes": ["illness"],
+        "incident": {
+            "kind": "accident",
+            "occurred_on": "2025-02-01",
+            "description": "厨房失火，烫伤左臂",
+            "loss_fen": 500_000,
+        },
+        "programmes": ["living"],
+        "relief": "receiving",
+        "consents": ["processing", "publication"],
+        "evidence": [
+            {"kind": kind, "blob_id": f"blob-{kind}", "ciphertext_sha256": "0" * 64}
+            for kind in ("id_proof", "income_proof")
+        ],
+        "payee": {
+            "member": 0,
+            "kind": "card",
+            "account": card(serial),
+            "holder_name": NAMES[0],
+        },
+    }
+    return {**told, **changes}
+
+
+def submission(serial: int, **changes: Any) -> dict[str, Any]:
+    told = {"channel": "window", "organisation_id": "union-1-1", "without_employer": False}
+    return {**application(serial, **changes), **told}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case, and what people do about it."""
+
+    rooms: Intake
+    client: Client
+    case_id: str
+
+    async def post(self, who: str, path: str, body: dict[str, Any], key: str = "") -> Any:
+        return await self.client.post(who, "intake", f"/cases/{self.case_id}/{path}", body, key)
+
+    async def look(self, who: str = STATION, **query: Any) -> dict[str, Any]:
+        found: dict[str, Any] = await self.client.get(
+            who, "intake", f"/cases/{self.case_id}", **query
+        )
+        return found
+
+    async def work(self, who: str) -> dict[str, dict[str, Any]]:
+        items = (await self.client.get(who, "intake", "/work"))["items"]
+        return {i["task"]: i["details"] for i in items if i["subject"] == self.case_id}
+
+    async def stage(self, expected: str) -> dict[str, Any]:
+        """The case, once what was heard has brought it there."""
+
+        async def there() -> Any:
+            found = (await self.look())["case"]
+            return found if found["stage"] == expected else None
+
+        found: dict[str, Any] = await until(there)
+        return found
+
+    async def visit(self, which: str, who: str) -> None:
+        members = (await self.work(who))[f"visit_{which}"]["members"]
+        incident = {"kind": "accident", "occurred_on": "2025-02-01", "loss_fen": 500_000}
+        body = {
+            "visit": which,
+            "visitors": [who],
+            "incomes": found_incomes(members),
+            "causes": ["illness"],
+            "incident": incident,
+            "relief": "receiving",
+            "recommendation": "help",
+            "remarks": "家中老人常年卧床",
+        }
+        await self.post(who, "visits", body)
+
+    async def reconcile(self) -> None:
+        details = (await self.work(STATION))["reconcile"]
+        incident = {"kind": "accident", "occurred_on": "2025-02-01", "loss_fen": 500_000}
+        body = {
+            "incomes": found_incomes(details["members"]),
+            "causes": ["illness"],
+            "incident": {**incident, "hardship_found": True},
+            "relief": "receiving",
+            "hardship_after_relief": True,
+            "finding_reasons": "入户核实，生活确有困难",
+            "differences": [{"field": f, "reason": "以存折为准"} for f in details["differences"]],
+        }
+        await self.post(STATION, "reconcile", body)
+
+    async def hear(self, service: str, kind: str, *facts: Any) -> None:
+        await self.rooms.neighbours.state(service, kind, self.case_id, *facts)
+
+    async def class_confirmed(self) -> str:
+        """Eligibility's reviewer has confirmed; the hash of the form that follows."""
+        confirmed = eligibility.EligibilityConfirmed(
+            case_id=self.case_id,
+            determination_id=str(uuid.uuid4()),
+            outcome="eligible",
+            classes=("low_income", "stricken"),
+            primary="low_income",
+            reason=None,
+            reviewer=REVIEWER,
+        )
+        await self.hear("eligibility", "decisions", confirmed)
+        return str((await self.stage("on_notice"))["form_hash"])
+
+    async def notices_elapsed(self, form_hash: str) -> None:
+        elapsed = [
+            notice.NoticeElapsed(
+                case_id=self.case_id,
+                notice_id=str(uuid.uuid4()),
+                place=place,
+                form_hash=form_hash,
+                last_day=date(2025, 3, 10),
+            )
+            for place in NOTICE_PLACES
+        ]
+        await self.hear("notice", "notices", *elapsed)
+        await self.stage("signing")
+
+
+NOTICE_PLACES: tuple[Any, ...] = ("workplace", "station")
+
+
+def found_incomes(members: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "person_id": member["person_id"],
+            "kind": "wage" if member["relation"] == "applicant" else "other",
+            "income_12m_fen": 600_000 if member["relation"] == "applicant" else 0,
+        }
+        for member in members
+    ]
+
+
+async def submitted(rooms: Intake, client: Client, serial: int, **changes: Any) -> Case:
+    answer = await client.post(HANDLER, "intake", "/cases", submission(serial, **changes))
+    assert answer["facts"][0]["ids"]["case_id"] == answer["subject"]
+    return Case(rooms, client, answer["subject"])
+
+
+async def registered(rooms: Intake, client: Client, serial: int) -> Case:
+    """The straight way, each step by its own people."""
+    case = await submitted(rooms, client, serial)
+    await case.post(STATION, "accept", {"fund": "sample-city"})
+    await case.visit("grassroots", VISITOR)
+    await case.visit("station", STATION_VISITOR)
+    await case.reconcile()
+    form_hash = await case.class_confirmed()
+    await case.notices_elapsed(form_hash)
+    for who, role in ((HANDLER, "handler"), (CHAIR, "chair")):
+        await case.post(who, "signatures", {"role": role, "form_hash": form_hash})
+    await case.post(STATION, "forward", {})
+    await case.post(APPROVER, "register", {})
+    return case
+
+
+async def test_a_case_from_application_to_the_end_of_hardship(intake: Intake) -> None:
+    """The whole of intake's way, and after it the household may apply again."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        case = await registered(intake, client, 1)
+        found = await case.stage("registered")
+        assert found["approver"] == APPROVER
+        household = found["household_id"]
+        placed = training.TraineePlaced(
+            case_id=case.case_id,
+            person_id=found["applicant_id"],
+            class_id="class-1",
+            order_id="order-1",
+            placement_id="placement-1",
+            post="车工",
+            started_on=OPENING.date(),
+        )
+        # A second file of the same persons is refused as long as this one is open.
+        again = await submitted(intake, client, 1)
+        asked = again.post(STATION, "accept", {"fund": "sample-city"})
+        assert await refusal(asked) == (409, "member-in-open-file")
+        await case.hear("training", "worker", placed)
+        await case.stage("end_proposed")
+        assert "confirm_hardship_end" in await case.work(STATION)
+        await case.post(STATION, "hardship-end", {"placement_id": "placement-1", "confirm": True})
+        assert (await case.stage("deregistered"))["exit"] == "reemployed"
+        await again.post(STATION, "accept", {"fund": "sample-city"})
+        # The same persons have the same ids, and the household is that of the last file.
+        second = (await again.look())["case"]
+        assert second["household_id"] == household
+        assert second["members"] == found["members"]
+
+
+async def test_personal_values_are_masked_unless_the_cases_offices_unseal_them(
+    intake: Intake,
+) -> None:
+    """§6: sealed in the log and the views, masked on a look, opened on record."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        case = await submitted(intake, client, 2)
+        masked = (await case.look())["personal"]
+        assert [m["name"] for m in masked["members"]] == ["欧阳**", "欧阳**"]
+        assert masked["members"][0]["id_number"] == f"999***********{id_number(2)[-4:]}"
+        assert (masked["phone"], masked["address"], masked["account"]) == (
+            "199****0001",
+            "***",
+            "***",
+        )
+        clear = (await case.look(HANDLER, unsealed=True))["personal"]
+        assert clear["address"] == ADDRESS
+        assert clear["account"] == card(2)
+        assert [m["name"] for m in clear["members"]] == list(NAMES)
+        asked = case.look(VISITOR, unsealed=True)
+        assert await refusal(asked) == (403, "not-for-unsealing")
+        assert await refusal(case.look("station-9.handler")) == (404, "unknown")
+        await _nothing_in_clear(intake, [*NAMES, ADDRESS, id_number(2), card(2)])
+
+
+async def _nothing_in_clear(rooms: Intake, values: list[str]) -> None:
+    connection = await asyncpg.connect(rooms.installation.infrastructure.postgres_url)
+    try:
+        for table in ("facts", "views", "commands", "persons", "reference"):
+            rows = await connection.fetch(f"SELECT t::text AS row FROM intake.{table} t")
+            text = "\n".join(row["row"] for row in rows)
+            assert [value for value in values if value in text] == []
+            assert await connection.fetchval("SELECT count(*) FROM intake.persons")
+    finally:
+        await connection.close()
+
+
+async def test_defects_are_returned_and_the_answer_goes_on_or_lapses(intake: Intake) -> None:
+    """A wrong ID number and a card that fails Luhn are found at the door, in clear."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        wrong = application(3)
+        wrong["members"][1]["id_number"] = id_number(3, "20120202")[:-1] + "?"
+        wrong["payee"]["account"] = card(3)[:-1] + "x"
+        changes = {"members": wrong["members"], "payee": wrong["payee"], "evidence": []}
+        case = await submitted(intake, client, 3, **changes)
+        asked = case.post(STATION, "accept", {"fund": "sample-city"})
+        assert await refusal(asked) == (409, "defects-remain")
+        named = {"defects": [{"code": "address_unclear", "field": "address"}]}
+        await case.post(STATION, "return", named)
+        details = (await case.work(HANDLER))["resubmit"]
+        assert [d["code"] for d in details["defects"]] == [
+            "id_proof_missing",
+            "income_proof_missing",
+            "id_number_wrong",
+            "account_unconfirmed",
+            "address_unclear",
+        ]
+        assert details["answer_by"] == "2025-03-17"
+        other = await submitted(intake, client, 4, evidence=[])
+        await other.post(STATION, "return", {})
+        await case.post(HANDLER, "resubmit", application(3))
+        await case.post(STATION, "accept", {"fund": "sample-city"})
+        intake.go_to(date(2025, 3, 17))
+        await case.visit("grassroots", VISITOR)
+        assert (await other.look())["case"]["stage"] == "returned"
+        intake.go_to(date(2025, 3, 18))
+        await other.stage("lapsed")
+
+
+async def test_nothing_is_kept_of_an_application_without_consent(intake: Intake) -> None:
+    """§6: refused at the door, before anybody is looked up or sealed."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        before = await _persons(intake)
+        body = submission(5, consents=["publication"])
+        asked = client.post(HANDLER, "intake", "/cases", body)
+        assert await refusal(asked) == (422, "consent-to-processing-missing")
+        asked = client.post("station-9.handler", "intake", "/cases", submission(5))
+        assert await refusal(asked) == (403, "wrong-office")
+        assert await _persons(intake) == before
+
+
+async def _persons(rooms: Intake) -> int:
+    connection = await asyncpg.connect(rooms.installation.infrastructure.postgres_url)
+    try:
+        found: int = await connection.fetchval("SELECT count(*) FROM intake.persons")
+        return found
+    finally:
+        await connection.close()
+
+
+async def test_a_repeat_answers_the_first_result(intake: Intake) -> None:
+    """The same key and body: one case; another body under the key is refused."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        key = str(uuid.uuid4())
+        first = await client.post(HANDLER, "intake", "/cases", submission(6), key)
+        second = await client.post(HANDLER, "intake", "/cases", submission(6), key)
+        assert first == second
+        asked = client.post(HANDLER, "intake", "/cases", submission(7), key)
+        assert await refusal(asked) == (409, "idempotency-key-reused")
+        listed = await client.get(HANDLER, "intake", "/cases", status="submitted", limit=1000)
+        assert first["subject"] in [item["key"] for item in listed["items"]]
+
+
+async def test_one_file_of_two_accepted_at_once(intake: Intake) -> None:
+    """Two applications of one household, accepted in the same moment: one is refused."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        cases = [await submitted(intake, client, 8) for _ in range(4)]
+        asked = [case.post(STATION, "accept", {"fund": "sample-city"}) for case in cases]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert len([a for a in answers if not isinstance(a, Exception)]) == 1
+        stages = [(await case.look())["case"]["stage"] for case in cases]
+        assert sorted(stages) == ["submitted", "submitted", "submitted", "visiting"]
+
+
+async def test_referral_finding_objection_and_rejection_are_heard(intake: Intake) -> None:
+    """Reading 4 and 5, and an upheld objection, as they come from the other services."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        case = await submitted(intake, client, 9)
+        await case.post(STATION, "accept", {"fund": "sample-city"})
+        await case.visit("grassroots", VISITOR)
+        await case.visit("station", STATION_VISITOR)
+        await case.reconcile()
+        await case.hear(
+            "eligibility", "decisions", determined(case.case_id, "refer", "RELIEF_NOT_SOUGHT")
+        )
+        await case.stage("referred")
+        outcome = {"relief": "refused", "hardship_after_relief": True, "reasons": "民政答复"}
+        await case.post(STATION, "relief-outcome", outcome)
+        await case.hear(
+            "eligibility",
+            "decisions",
+            determined(case.case_id, "needs_determination", "TEST_UNPUBLISHED"),
+        )
+        await case.stage("finding_asked")
+        details = (await case.work(STATION))["reconcile"]
+        assert details["reason"] == "TEST_UNPUBLISHED"
+        refused = {"rule": "K6", "reasons": ["hardship_not_found"], "explanation": "邻居证实"}
+        await case.post(STATION, "reject", refused)
+        found = await case.stage("rejected")
+        assert found["rejected"]["reasons"] == ["hardship_not_found"]
+
+        case = await submitted(intake, client, 10)
+        await case.post(STATION, "accept", {"fund": "sample-city"})
+        await case.visit("grassroots", VISITOR)
+        await case.visit("station", STATION_VISITOR)
+        await case.reconcile()
+        form_hash = await case.class_confirmed()
+        raised = {"case_id": case.case_id, "objection_id": "objection-1"}
+        sealed = f"sealed:1:free_text-{'0' * 32}:fact:text:{'A' * 40}"
+        await case.hear(
+            "notice",
+            "notices",
+            notice.ObjectionRaised(
+                **raised,
+                notice_id="notice-1",
+                centre_id="county-east",
+                anonymous=True,
+                text=sealed,
+                contact=None,
+            ),
+        )
+        await until(partial(_open_objections, case))
+        assert (await case.look())["case"]["form_hash"] == form_hash
+        upheld = notice.ObjectionUpheld(**raised, outcome="reject", reasons=sealed)
+        await case.hear("notice", "notices", upheld)
+        assert (await case.stage("rejected"))["rejected"]["stage"] == "notice"
+
+
+async def _open_objections(case: Case) -> Any:
+    return (await case.look())["case"]["open_objections"]
+
+
+def determined(case_id: str, outcome: Any, reason: str) -> eligibility.EligibilityDetermined:
+    return eligibility.EligibilityDetermined(
+        case_id=case_id,
+        determination_id=str(uuid.uuid4()),
+        household_id="household",
+        organisation_id="union-1-1",
+        fund="sample-city",
+        residence="990802",
+        applied_on=OPENING.date(),
+        members=2,
+        income_12m_fen=600_000,
+        causes=("illness",),
+        incident_kind=None,
+        incident_on=None,
+        hardship_found=None,
+        relief="not_applied",
+        hardship_after_relief=None,
+        outcome=outcome,
+        classes=(),
+        primary=None,
+        reason=reason,
+        line_fen=75_000,
+        comparisons=(),
+        versions=(),
+        visitors=(VISITOR, STATION_VISITOR),
+    )
+
+
+async def test_bad_bodies_are_refused_without_repeating_them(intake: Intake) -> None:
+    """RFC 9457: the field, never the value."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        token = await client.token(HANDLER)
+        body = submission(11, phone=["19900000001"])
+        body["payee"]["member"] = 7
+        headers = {"Authorization": f"Bearer {token}", "Idempotency-Key": str(uuid.uuid4())}
+        url = intake.installation.url("intake")
+        async with httpx.AsyncClient(base_url=url) as browser:
+            answer = await browser.post("/cases", json=body, headers=headers)
+            assert answer.status_code == 422
+            assert "19900000001" not in answer.text
+            assert NAMES[0] not in answer.text
+            shown = (await browser.get("/openapi.json")).json()
+        assert "/cases/{case_id}/hardship-end" in shown["paths"]
