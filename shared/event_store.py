@@ -50,7 +50,8 @@ def is_passing(error: Exception) -> bool:
         return str(error.sqlstate)[:2] in PASSING_CLASSES
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)  # a value that the client can't even send
-    return isinstance(error, OSError)
+    # The last is what the client says of a connection that was cut between two of its steps.
+    return isinstance(error, OSError | asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -338,6 +338,8 @@ class Hearing:
                 raise missing
             left = waiting
         judged.left = left
+        if one is not None and judged.heard:
+            judged.unfinished = True
         return judged
 
     def _takes_effect(
@@ -353,7 +355,6 @@ class Hearing:
             return False
         if one is not None:
             if judged.heard:
-                judged.unfinished = True
                 return False
             one.tried = arrival
         try:
