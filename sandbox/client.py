@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import httpx
+import aiohttp
+import orjson
 
 RETRY_SECONDS: Final = 60.0
 AT_ONCE: Final = 24
@@ -41,8 +42,10 @@ class Client:
         self._urls = urls
         self._secret = secret
         self._tokens: dict[str, str] = {}
-        self._http = httpx.AsyncClient(
-            timeout=30.0, limits=httpx.Limits(max_connections=64, max_keepalive_connections=64)
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=30.0),
+            connector=aiohttp.TCPConnector(limit=64),
+            json_serialize=lambda body: orjson.dumps(body).decode(),
         )
         self._turn = asyncio.Semaphore(AT_ONCE)
         self.commands: Counter[str] = Counter()
@@ -50,17 +53,15 @@ class Client:
         self.on_refusal: Callable[[bytes], None] = lambda _body: None
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def token(self, person: str) -> str:
         """The person's token from the development issuer."""
         if person not in self._tokens:
-            answer = await self._http.post(
-                self._urls["issuer"] + "/token",
-                data={"subject": person, "secret": self._secret},
-            )
-            answer.raise_for_status()
-            self._tokens[person] = answer.json()["access_token"]
+            asked = {"subject": person, "secret": self._secret}
+            async with self._http.post(self._urls["issuer"] + "/token", data=asked) as answer:
+                answer.raise_for_status()
+                self._tokens[person] = (await answer.json())["access_token"]
         return self._tokens[person]
 
     async def get(self, person: str, service: str, path: str, **query: Any) -> Any:
@@ -97,26 +98,26 @@ class Client:
         async with self._turn:
             while True:
                 try:
-                    answer = await self._http.request(
+                    async with self._http.request(
                         method, self._urls[service] + path, headers=headers, **rest
-                    )
-                except httpx.TransportError:
+                    ) as answer:
+                        status, body = answer.status, await answer.read()
+                except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError):
                     if loop.time() > deadline:
                         raise
                 else:
-                    if answer.status_code not in TRY_AGAIN or loop.time() > deadline:
+                    if status not in TRY_AGAIN or loop.time() > deadline:
                         break
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
-        if answer.status_code >= REFUSED:
-            self.on_refusal(answer.content)
-            raise RefusedError(answer.status_code, _problem(answer), f"{method} {service}{path}")
-        return answer.json()
+        if status >= REFUSED:
+            raise RefusedError(status, _problem(body), f"{method} {service}{path}")
+        return orjson.loads(body)
 
 
-def _problem(answer: httpx.Response) -> dict[str, Any]:
+def _problem(body: bytes) -> dict[str, Any]:
     try:
-        body = answer.json()
+        problem = orjson.loads(body)
     except ValueError:
-        return {"title_en": answer.text[:200]}
-    return body if isinstance(body, dict) else {"title_en": str(body)[:200]}
+        return {"title_en": body[:200].decode(errors="replace")}
+    return problem if isinstance(problem, dict) else {"title_en": str(problem)[:200]}

@@ -7,7 +7,6 @@ verification finds no difference; 2 for a wrong option.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import sys
 import time
@@ -17,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import uvloop
 from rich.console import Console
 from rich.live import Live
 
@@ -156,7 +156,7 @@ async def _faults(run: Run, console: Console) -> list[str]:
     ]
     statuses = await run.year.rest.look()
     today = str(statuses["intake"]["today"])
-    faults += [f"未静止 not at rest: {reason}" for reason in reasons(statuses, today)]
+    faults += [f"未静止 not at rest: {name} {why}" for name, why in reasons(statuses, today)]
     report = await verify_installation(
         infrastructure.postgres_url, infrastructure.kafka_bootstrap, run.installation.prefix
     )
@@ -202,12 +202,12 @@ def main() -> None:
     name = folder.name
     try:
         if chosen.keep:
-            status = asyncio.run(
+            status = uvloop.run(
                 run_demo(chosen, own_databases(start_detached(FOLDER / "servers"), name), folder)
             )
         else:
             with start_infrastructure(folder / "servers") as servers:
-                status = asyncio.run(run_demo(chosen, own_databases(servers, name), folder))
+                status = uvloop.run(run_demo(chosen, own_databases(servers, name), folder))
     except (InfrastructureError, StartError, RestlessError) as error:
         print(f"demo: {error}", file=sys.stderr)
         raise SystemExit(1) from error

@@ -9,7 +9,7 @@ over HTTP, is asked first; the sandbox's own people wait for their answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from sandbox.client import Client
@@ -18,7 +18,7 @@ from sandbox.installation import SERVICES
 PATIENCE_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.03
 
-Statuses = Mapping[str, Mapping[str, Any]]
+Statuses = dict[str, Mapping[str, Any]]
 
 
 class RestlessError(Exception):
@@ -43,47 +43,60 @@ class Rest:
         """Until a look finds everything at rest. Raises RestlessError."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience_seconds
+        restless: set[str] = set()
+        found: list[tuple[str, str]] = []
+        first = True
         while True:
             # Whatever was just set going gets a moment: a look costs what the work could use.
             await asyncio.sleep(LOOK_SECONDS)
-            statuses = await self.look()
-            restless = reasons(statuses, today)
-            if not restless:
-                return statuses
+            # Those that were at work a moment ago are asked alone; only a look at all decides.
+            if not first:
+                for name in restless:
+                    self.latest[name] = await self._client.open(name, "/status")
+                found = reasons(self.latest, today)
+                restless = {name for name, _ in found}
+            if first or not restless:
+                first = False
+                found = reasons(await self.look(), today)
+                restless = {name for name, _ in found}
+                if not restless:
+                    return self.latest
             if loop.time() > deadline:
-                raise RestlessError("; ".join(restless))
+                raise RestlessError("; ".join(f"{name}: {why}" for name, why in found))
 
 
-def reasons(statuses: Statuses, today: str) -> list[str]:
-    """What is not at rest, in an operator's words."""
-    found = []
+def reasons(statuses: Statuses, today: str) -> list[tuple[str, str]]:
+    """Who is not at rest and why, in an operator's words."""
     ends: dict[str, int] = {}
     for status in statuses.values():
         for outbox in status.get("relay", {}).get("outboxes", ()):
             for partition, end in outbox["ends"].items():
                 ends[f"{outbox['topic']}/{partition}"] = end
-    for name in SERVICES:
-        status = statuses[name]
-        facts = status["relay"]["outboxes"][0]
-        if not status["relay"]["is_at_rest"] or facts["published"] < status["last_position"]:
-            found.append(f"{name}: {status['last_position'] - facts['published']} unpublished")
-        behind = [p for p, at in status["positions"].items() if at < ends.get(p, 0)]
-        if behind:
-            found.append(f"{name}: behind on {len(behind)} partitions")
-        if status["in_flight"]:
-            found.append(f"{name}: {status['in_flight']} commands in flight")
-        if status["timers_rested_on"] != today:
-            found.append(f"{name}: timers not done")
-        if any(status["outgoing"].values()):
-            found.append(f"{name}: has {status['outgoing']} to send out")
-        if status["held"]:
-            found.append(f"{name}: holds {status['held']}")
+    found = [(name, why) for name in SERVICES for why in _restless(statuses[name], ends, today)]
     bank = statuses["bank"]
-    if not bank["at_rest"] or any(
-        at < ends.get(partition, 0) for partition, at in bank["positions"].items()
-    ):
-        found.append("bank: at work")
+    if not bank["at_rest"] or _behind(bank, ends):
+        found.append(("bank", "at work"))
     return found
+
+
+def _restless(status: Mapping[str, Any], ends: Mapping[str, int], today: str) -> Iterator[str]:
+    facts = status["relay"]["outboxes"][0]
+    if not status["relay"]["is_at_rest"] or facts["published"] < status["last_position"]:
+        yield f"{status['last_position'] - facts['published']} unpublished"
+    if _behind(status, ends):
+        yield f"behind on {_behind(status, ends)} partitions"
+    if status["in_flight"]:
+        yield f"{status['in_flight']} commands in flight"
+    if status["timers_rested_on"] != today:
+        yield "timers not done"
+    if any(status["outgoing"].values()):
+        yield f"has {status['outgoing']} to send out"
+    if status["held"]:
+        yield f"holds {status['held']}"
+
+
+def _behind(status: Mapping[str, Any], ends: Mapping[str, int]) -> int:
+    return sum(1 for partition, at in status["positions"].items() if at < ends.get(partition, 0))
 
 
 def lags(statuses: Statuses) -> dict[str, int]:

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import asyncpg
+import orjson
 import uvicorn
 import uvloop
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Response
 
 from shared.arrival import REASONS
 from shared.bus import topic_name
@@ -184,6 +185,12 @@ async def parts_of(
             await keys.close()
 
 
+def _json(answer: dict[str, Any]) -> Response:
+    # Partitions are numbers, and JSON names are text.
+    content = orjson.dumps(answer, option=orjson.OPT_NON_STR_KEYS)
+    return Response(content, media_type="application/json")
+
+
 def application(parts: Parts, routes: Routes) -> FastAPI:
     """The service's HTTP application."""
     app = FastAPI(
@@ -205,12 +212,12 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     app.include_router(parts.door.work_routes())
 
     @app.get("/status", include_in_schema=False)
-    async def status() -> dict[str, Any]:
-        return await parts.status()
+    async def status() -> Response:
+        return _json(await parts.status())
 
     @app.get("/overview", include_in_schema=False)
-    async def overview() -> dict[str, Any]:
-        return await parts.store.overview()
+    async def overview() -> Response:
+        return _json(await parts.store.overview())
 
     return app
 
