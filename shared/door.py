@@ -5,7 +5,7 @@ office, the idempotency key, the answer to a command, work lists and single view
 security. It knows no rule.
 """
 
-
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +44,9 @@ UNREACHABLE: Final = Refusal(
     "the log can't be reached: retry with the same key",
     status=503,
 )
+
+# What can only be an id of ours, and no name, number or address: a UUID or a hash.
+_OUR_ID: Final = re.compile(r"[0-9a-f-]{32,64}", re.ASCII)
 
 # Printable ASCII: it is stored, and shown in the operator's tools.
 IdempotencyKey = Annotated[str, Header(min_length=8, max_length=200, pattern=r"^[!-~]+$")]
@@ -163,11 +166,18 @@ class Door:
             return Caller(Actor(claims.subject, "installation"), (), (), sent)
         office = _acting(offices, acting_office)
         if office is None:
-            await self.desk.store.deny(claims.subject, request.method, request.url.path)
+            await self.deny(claims.subject, request)
             raise _no_office(several=bool(offices))
         organisations = directory.organisations_of(claims.subject, today)
         actor = Actor(claims.subject, office.role, office.organisation)
         return Caller(actor, organisations, offices, sent)
+
+    async def deny(self, person: str, request: Request) -> None:
+        """Record a refused request by its route: its path holds whatever somebody typed into it."""
+        route = getattr(request.scope.get("route"), "path", "")
+        ids = (str(value) for value in request.path_params.values())
+        subject = next((text for text in ids if _OUR_ID.fullmatch(text)), "")
+        await self.desk.store.deny(person, f"{request.method} {route}", subject)
 
     async def _sent(self, request: Request, key: str) -> Sent:
         raw = await request.body()
@@ -281,7 +291,8 @@ class Door:
             caller.organisations, "model = $1 AND key = $2", model, key
         )
         if not rows:
-            await self.desk.store.deny(caller.actor.person, f"view {model}", key)
+            subject = key if _OUR_ID.fullmatch(key) else ""
+            await self.desk.store.deny(caller.actor.person, f"view {model}", subject)
             raise problem_of(UNKNOWN)
         document: Mapping[str, Any] = rows[0]["document"]
         return document

@@ -298,7 +298,9 @@ def _board_routes(router: APIRouter, door: Door) -> None:
         lang: board.Language = "zh",
     ) -> HTMLResponse:
         if organisation not in caller.organisations:
-            await door.desk.store.deny(caller.actor.person, "board", organisation)
+            known = door.desk.reference.directory.organisation(organisation)
+            subject = organisation if known else ""
+            await door.desk.store.deny(caller.actor.person, "board", subject)
             raise problem_of(UNKNOWN)
         store = door.desk.store
         posted = await standing_on_board(store, caller.organisations, organisation)

@@ -103,7 +103,7 @@ async def _only_the_bank(
 ) -> None:
     if caller.client and caller.actor.person == settings.bank_subscriber:
         return
-    await door.desk.store.deny(caller.actor.person, request.method, request.url.path)
+    await door.deny(caller.actor.person, request)
     raise problem_of(Refusal("not_the_bank", "仅限银行", "for the bank only", status=403))
 
 
