@@ -65,7 +65,7 @@ class Rest:
                 raise RestlessError("; ".join(f"{name}: {why}" for name, why in found))
 
 
-def reasons(statuses: Statuses, today: str) -> list[tuple[str, str]]:
+def reasons(statuses: Mapping[str, Mapping[str, Any]], today: str) -> list[tuple[str, str]]:
     """Who is not at rest and why, in an operator's words."""
     ends: dict[str, int] = {}
     for status in statuses.values():
@@ -99,12 +99,12 @@ def _behind(status: Mapping[str, Any], ends: Mapping[str, int]) -> int:
     return sum(1 for partition, at in status["positions"].items() if at < ends.get(partition, 0))
 
 
-def lags(statuses: Statuses) -> dict[str, int]:
+def lags(statuses: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """Per service: facts not yet published and records not yet heard."""
     return {
-        name: statuses[name]["last_position"]
-        - statuses[name]["relay"]["outboxes"][0]["published"]
-        + sum(statuses[name]["lag"].values())
-        for name in SERVICES
-        if name in statuses
+        name: int(status["last_position"])
+        - int(status["relay"]["outboxes"][0]["published"])
+        + sum(status["lag"].values())
+        for name, status in statuses.items()
+        if name in SERVICES
     }
