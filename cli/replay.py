@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any, Final
 
@@ -157,21 +157,34 @@ async def _opened(surroundings: Surroundings, tokens: set[str], person: str) -> 
     master_key = _master_key(surroundings)
     if not (surroundings.keys_url and master_key and tokens):
         return {}
-    opened: dict[str, str] = {}
     try:
         keys = await KeyStore.connect(surroundings.keys_url, master_key)
     except (OSError, asyncpg.PostgresError, MasterKeyMismatchError) as error:
         raise Refused(f"密钥库不可用 the keys can't be reached: {type(error).__name__}") from None
+    opened: dict[str, str | None] = {}
     try:
         for category in Category:
-            those = [t for t in tokens if parse(t).category is category]
-            try:
-                found = await keys.open(those, person, PURPOSE)
-            except (KeyRefusedError, SealedError):
-                continue  # not for this role, or altered: it stays masked
-            opened.update({t: text for t, text in found.items() if text is not None})
+            those = [t for t in sorted(tokens) if parse(t).category is category]
+            opened.update(await _opened_as_far_as_possible(keys, those, person))
     finally:
         await keys.close()
+    return {token: text for token, text in opened.items() if text is not None}
+
+
+async def _opened_as_far_as_possible(
+    keys: KeyStore, tokens: Sequence[str], person: str
+) -> Mapping[str, str | None]:
+    """In one look; if any value was altered or its key is unknown, the others one by one."""
+    try:
+        return await keys.open(tokens, person, PURPOSE)
+    except KeyRefusedError:
+        return {}  # not for the role of these keys
+    except SealedError:
+        if len(tokens) == 1:
+            return {}
+    opened: dict[str, str | None] = {}
+    for token in tokens:
+        opened.update(await _opened_as_far_as_possible(keys, [token], person))
     return opened
 
 
