@@ -11,14 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import NamedTuple, TypeVar
 
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """A person who acts, in an office, for an organisation."""
-
-    person: str
-    role: str
-    organisation: str
+from shared.fact import Actor
 
 
 class DirectoryError(ValueError):

@@ -21,29 +21,7 @@ from joserfc.errors import BadSignatureError, JoseError
 from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
 from shared.clock import ElapsedTime
-from shared.directory import (
-    Actor,
-    Delegation,
-    Directory,
-    DirectoryError,
-    Edge,
-    Office,
-    Organisation,
-)
 from shared.problems import Problem
-
-__all__ = [
-    "Actor",
-    "Claims",
-    "Delegation",
-    "Directory",
-    "DirectoryError",
-    "Edge",
-    "Office",
-    "Organisation",
-    "TokenVerifier",
-    "bearer_token",
-]
 
 PublicKey = OKPKey | ECKey | RSAKey
 
