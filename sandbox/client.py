@@ -111,6 +111,7 @@ class Client:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
         if status >= REFUSED:
+            self.on_refusal(body)
             raise RefusedError(status, _problem(body), f"{method} {service}{path}")
         return orjson.loads(body)
 
