@@ -59,9 +59,8 @@ class Client:
         """The person's token from the development issuer."""
         if person not in self._tokens:
             asked = {"subject": person, "secret": self._secret}
-            async with self._http.post(self._urls["issuer"] + "/token", data=asked) as answer:
-                answer.raise_for_status()
-                self._tokens[person] = (await answer.json())["access_token"]
+            answer = await self._send("POST", "issuer", "/token", {}, data=asked)
+            self._tokens[person] = answer["access_token"]
         return self._tokens[person]
 
     async def get(self, person: str, service: str, path: str, **query: Any) -> Any:
