@@ -16,7 +16,7 @@ from shared.clock import ClockError
 from shared.event_store import is_passing
 from shared.fact import Fact, Recorded, registry_of
 from shared.network_copy import NETWORK_KIND
-from shared.room import Decide, ReferenceRow, Refusal, Room, Situation, Todo, View
+from shared.room import Answer, Decide, ReferenceRow, Refusal, Room, Situation, Todo, View
 from shared.service import Parts
 from tests.toy import alpha, beta
 from tests.toy.world import (

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 import asyncpg
@@ -24,7 +23,8 @@ from shared.desk import Done, Key
 from shared.event_store import recorded_from_row
 from shared.fact import Actor, Recorded, canonical, chain_hash
 from shared.migrations import Passwords, migrate_all, migrate_keys, role_name, role_url
-from shared.room import Command, Refusal, Room, Tell
+from shared.network_copy import NETWORK_KIND
+from shared.room import Command, ReferenceRow, Refusal, Room, Tell
 from shared.service import Parts, parts_of
 from shared.settings import ServiceSettings
 from shared.workspace import Cause
@@ -177,6 +177,23 @@ def meaning_of(kept: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "facts": sorted((stream, version) for stream, version, _ in kept["facts"])}
 
 
+async def hear_of(parts: Parts, fact: str, **data: str) -> None:
+    """One fact of the network, as this service's hearing would take it into its copy."""
+    _, workspace = await parts.desk.decide(lambda _workspace: None)
+    document = {"fact": fact, "data": data}
+    workspace.write.reference.append(ReferenceRow(NETWORK_KIND, new_case(), document))
+    await parts.desk.commit(workspace)
+
+
+def founding(organisation: str) -> dict[str, str]:
+    return {
+        "organisation": organisation,
+        "kind": "union",
+        "name": organisation,
+        "founded_on": "2020-01-01",
+    }
+
+
 @dataclass
 class Post:
     """Topics by hand: facts get offsets in the order in which they are posted."""
@@ -241,6 +258,3 @@ async def until(holds: Callable[[], Any], seconds: float = 20.0) -> None:
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110 - what is waited for announces nothing
             await asyncio.sleep(0.03)
-
-
-TODAY = date(2025, 3, 3)

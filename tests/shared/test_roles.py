@@ -1,0 +1,179 @@
+"""What the database itself refuses: rows of other offices, the log's change, others' schemas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from shared.event_store import OutOfScope, Write
+from shared.fact import Recorded, chain_hash
+from shared.migrations import role_name
+from shared.service import Parts
+from tests.toy import alpha
+from tests.toy.world import World, facts_of, new_case, tell
+
+
+@asynccontextmanager
+async def connected(world: World, service: str, kind: str) -> AsyncIterator[asyncpg.Connection]:
+    password = {"worker": "w", "api": "a"}[kind]
+    connection = await asyncpg.connect(world.url(service, kind, password))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def two_cases(world: World) -> tuple[Parts, str, str]:
+    """One of the east, one of the west; both under the city."""
+    await world.migrate("alpha", "beta")
+    a = await world.start(alpha.room())
+    cases = (new_case(), new_case())
+    for case, office in zip(cases, ("east", "west"), strict=True):
+        await tell(a, "tally", case, alpha.Open(organisation_id=office), organisations=[office])
+    return a, *cases
+
+
+TABLES = ("facts", "commands", "watermarks", "offsets", "held", "denials", "lease", "checkpoint")
+
+
+async def test_the_api_role_reads_no_fact_and_none_of_the_machinery(world: World) -> None:
+    await two_cases(world)
+    async with connected(world, "alpha", "api") as api:
+        for table in TABLES:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await api.fetch(f"SELECT * FROM alpha.{table}")
+        for function in ("write_facts", "change_guard"):
+            assert not await api.fetchval(
+                "SELECT bool_or(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_proc p"
+                " WHERE proname = $1 AND pronamespace = 'alpha'::regnamespace",
+                function,
+            )
+        for statement in (
+            "INSERT INTO alpha.views (model, key, stream, subject, document)"
+            " VALUES ('', '', '', '', '')",
+            "UPDATE alpha.views SET document = ''",
+            "DELETE FROM alpha.views",
+            "UPDATE alpha.guards SET value = 0",
+            "INSERT INTO alpha.case_scope VALUES ('x', 'x', true, now())",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await api.execute(statement)
+
+
+async def test_the_api_role_sees_only_the_views_of_its_offices(world: World) -> None:
+    """Without a setting, and with an odd one, it sees nothing at all."""
+    a, east, _ = await two_cases(world)
+    async with connected(world, "alpha", "api") as api:
+        seen = "SELECT DISTINCT subject FROM alpha.views"
+        assert await api.fetch(seen) == []
+        for text in ("", ",", "nowhere", "%", "east west"):
+            await api.execute("SELECT set_config('app.organisations', $1, false)", text)
+            assert await api.fetch(seen) == []
+        await api.execute("SELECT set_config('app.organisations', 'nowhere,east', false)")
+        assert [row["subject"] for row in await api.fetch(seen)] == [east]
+    assert len(await a.store.query_views(["east"], "true")) == 1
+    assert len(await a.store.query_views(["east", "west"], "true")) == 2
+    assert await a.store.query_views([], "true") == []
+
+
+async def test_a_setting_of_one_request_is_gone_at_the_next(world: World) -> None:
+    """It lives as long as its transaction, so the pool carries it to nobody."""
+    a, *_ = await two_cases(world)
+    for _ in range(20):
+        assert await a.store.query_views(["east"], "true")
+        found = await a.store.office.fetch("SELECT * FROM alpha.views")
+        assert found == []
+
+
+async def test_another_office_can_neither_load_nor_append(world: World) -> None:
+    a, east, _ = await two_cases(world)
+    [fact] = [f for f in await facts_of(a) if f.subject == east]
+    for organisations in (["west"], [], ["nowhere"]):
+        with pytest.raises(OutOfScope):
+            await a.store.office_load(f"tally-{east}", 0, organisations)
+        with pytest.raises(OutOfScope):
+            await a.store.write(next_of(fact), organisations)
+    assert len(await a.store.office_load(f"tally-{east}", 0, ["east"])) == 1
+
+
+def next_of(fact: Recorded, **attributes: str) -> Write:
+    named = {**fact.attributes, "streamversion": "2", "previoushash": fact.hash, **attributes}
+    return Write(facts=[Recorded(named, chain_hash(named, fact.raw), fact.raw)])
+
+
+async def test_a_write_that_lies_about_its_subject_is_refused(world: World) -> None:
+    """The scope is that of the subject which the stream has had from its birth."""
+    a, east, west = await two_cases(world)
+    [fact] = [f for f in await facts_of(a) if f.subject == east]
+    for subject in (west, new_case()):
+        with pytest.raises(OutOfScope):
+            await a.store.write(next_of(fact, subject=subject), ["west"])
+
+
+async def test_what_is_heard_and_held_is_not_for_an_office(world: World) -> None:
+    a, east, _ = await two_cases(world)
+    [fact] = [f for f in await facts_of(a) if f.subject == east]
+    write = next_of(fact)
+    write.watermarks = [{"stream": "x", "was": 0, "version": 9}]
+    with pytest.raises(OutOfScope):
+        await a.store.write(write, ["east"])
+    with pytest.raises(OutOfScope):
+        await a.store.write(Write(guard_deltas={"used": -100}), ["east"])
+    assert await a.store.guards(["used"]) == {"used": 0}
+
+
+@pytest.mark.parametrize("kind", ["worker", "api"])
+async def test_a_role_of_another_service_is_denied_everything(kind: str, world: World) -> None:
+    await two_cases(world)
+    async with connected(world, "beta", kind) as other, world.admin() as admin:
+        tables = await admin.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'alpha'")
+        assert len(tables) > 10
+        for row in tables:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+                await other.fetch(f"SELECT * FROM alpha.{row['tablename']}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
+            await other.fetch("SELECT * FROM alpha.api_load('x', 1, '{city}')")
+
+
+@pytest.mark.parametrize("who", ["worker", "api", "owner"])
+async def test_nobody_changes_a_fact(who: str, world: World) -> None:
+    """Roles lack the right, and the owner meets the trigger unless they drop it first."""
+    a, *_ = await two_cases(world)
+    before = await facts_of(a)
+    statements = (
+        "UPDATE alpha.facts SET data = '{}'",
+        "UPDATE alpha.facts SET stored_at = now() WHERE position = 1",
+        "DELETE FROM alpha.facts",
+        "TRUNCATE alpha.facts",
+    )
+    if who == "owner":
+        async with world.admin() as admin:
+            await admin.execute(f"SET ROLE {role_name(world.postgres_url, 'alpha', 'owner')}")
+            for statement in statements:
+                with pytest.raises(asyncpg.PostgresError, match="append-only"):
+                    await admin.execute(statement)
+    else:
+        async with connected(world, "alpha", who) as connection:
+            for statement in (*statements, "ALTER TABLE alpha.facts DISABLE TRIGGER ALL"):
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await connection.execute(statement)
+    assert await facts_of(a) == before
+
+
+async def test_an_office_that_no_longer_stands_above_sees_no_more(world: World) -> None:
+    """Scope is closed where the holder changes, in the write that changes it."""
+    a, east, _ = await two_cases(world)
+    moved = Write()
+    today = a.clock.today()
+    moved.scope(east, ["south", "city"], today)
+    await a.store.write(moved)
+    assert await a.store.query_views(["east"], "true") == []
+    assert len(await a.store.query_views(["city"], "true")) == 1
+    assert await a.store.held_by(["south", "east", "city"]) == [(east, "south")]
+    back = Write()
+    back.scope(east, ["city"], today)
+    await a.store.write(back)
+    assert await a.store.held_by(["south", "east", "city"]) == [(east, "city")]
