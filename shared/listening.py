@@ -202,8 +202,11 @@ class Listening:
         """Records behind, by topic, as far as the consumer has seen the topics' ends."""
         consumer = self._subscriber.consumer
         behind = dict.fromkeys(self.topics, 0)
+        # In a rebalance positions are still told of partitions that are no longer ours.
+        mine = consumer.assignment() if consumer else ()
         for (topic, partition), offset in self._hearing.positions.items():
-            end = consumer.highwater(TopicPartition(topic, partition)) if consumer else None
+            place = TopicPartition(topic, partition)
+            end = consumer.highwater(place) if consumer and place in mine else None
             if end is not None:
                 behind[topic] = behind.get(topic, 0) + max(0, end - offset)
         return behind

@@ -17,15 +17,15 @@ import asyncpg
 import orjson
 import uvicorn
 import uvloop
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from shared.arrival import REASONS
 from shared.bus import topic_name
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock, FileClock, RealClock
 from shared.desk import Desk
-from shared.door import Door
-from shared.event_store import EventStore
+from shared.door import UNREACHABLE, Door, problem_of
+from shared.event_store import EventStore, is_passing
 from shared.fact import Origin
 from shared.hearing import Hearing
 from shared.identity import TokenVerifier
@@ -49,6 +49,12 @@ from shared.timers import Timers
 
 COMMAND_TIMEOUT_SECONDS: Final = 30.0
 METRICS_SECONDS: Final = 1.0
+FAULTS_OF_THE_LOG: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 
 
 @dataclass
@@ -191,6 +197,13 @@ def _json(answer: dict[str, Any]) -> Response:
     return Response(content, media_type="application/json")
 
 
+async def _on_fault_of_the_log(_request: Request, error: Exception) -> Response:
+    """A look that met a cut connection may be tried again; what is for good is unexpected."""
+    if not is_passing(error):
+        raise error
+    return problem_of(UNREACHABLE).response()
+
+
 def application(parts: Parts, routes: Routes) -> FastAPI:
     """The service's HTTP application."""
     app = FastAPI(
@@ -201,6 +214,8 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
+    for fault in FAULTS_OF_THE_LOG:
+        app.exception_handler(fault)(_on_fault_of_the_log)
 
     async def database() -> bool:
         return bool(await parts.store.worker.fetchval("SELECT true"))
