@@ -1,0 +1,218 @@
+"""Consumers on a real broker: instances that die, topics that are born again, clocks that lie."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import httpx
+from aiokafka.admin import AIOKafkaAdminClient
+
+from deploy.native.process import free_ports
+from shared import bus
+from shared.bus import create_topic, partition_of, topic_name
+from shared.fact import Recorded
+from shared.settings import ServiceSettings
+from tests.toy import alpha, beta
+from tests.toy.world import (
+    PARTITIONS,
+    World,
+    facts_of,
+    headers_of,
+    held_of,
+    new_case,
+    running,
+    tell,
+    until,
+)
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def environment(settings: ServiceSettings, **changes: str) -> dict[str, str]:
+    """The variables from which a process reads the same settings."""
+    given = {name: value for name, value in settings.model_dump().items() if value is not None}
+    given["master_key"] = settings.master_key.get_secret_value()
+    named = {f"BANGFU_{name.upper()}": str(value) for name, value in given.items()}
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("BANGFU_")}
+    return {**kept, "PYTHONPATH": str(CHECKOUT), **named, **changes}
+
+
+class Process:
+    """A toy service that runs by itself."""
+
+    def __init__(self, world: World, name: str, instance: str) -> None:
+        [port] = free_ports(1)
+        settings = world.settings(name, instance=instance, port=port, log_level="warning")
+        self._url = f"http://127.0.0.1:{port}"
+        self._started = subprocess.Popen(
+            [sys.executable, "-m", "tests.toy.process", name],
+            cwd=CHECKOUT,
+            env=environment(settings),
+        )
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    async def partitions(self) -> int:
+        """How many partitions it listens to; none while it does not answer."""
+        try:
+            async with httpx.AsyncClient(timeout=2) as client:
+                answer = await client.get(f"{self._url}/status")
+                answer.raise_for_status()
+                return len(answer.json()["positions"])
+        except httpx.TransportError:
+            return 0
+
+    def kill(self) -> None:
+        self._started.send_signal(signal.SIGKILL)
+        self._started.wait()
+
+
+async def test_of_two_instances_one_may_die_and_each_fact_has_one_effect(world: World) -> None:
+    """Static members share the partitions; the survivor takes over, at the stored offsets."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha", "beta")
+    a = await world.start(alpha.room())
+    cases = [new_case() for _ in range(24)]
+    with Process(world, "beta", "0") as first, Process(world, "beta", "1") as second:
+        async with running(a):
+
+            async def shared_out() -> bool:
+                counts = (await first.partitions(), await second.partitions())
+                return sum(counts) == PARTITIONS and min(counts) > 0
+
+            await until(shared_out, seconds=30)
+            await asyncio.gather(*(tell(a, "tally", case, alpha.Open()) for case in cases))
+            for amount in range(6):
+                if amount == 2:
+                    first.kill()
+                counting = (tell(a, "tally", c, alpha.Count(amount=0)) for c in cases)
+                await asyncio.gather(*counting)
+            watching = await world.start(beta.room())
+
+            async def all_heard() -> bool:
+                found = await watching.store.worker.fetchval("SELECT count(*) FROM beta.facts")
+                return bool(found >= 24 * 7)
+
+            await until(all_heard, seconds=30)
+            effects = Counter(f.attributes["causationid"] for f in await facts_of(watching))
+            assert effects == Counter(f.fact_id for f in await facts_of(a))
+            assert await held_of(watching) == []
+
+
+async def publish(world: World, topic: str, facts: list[Recorded]) -> None:
+    """What a relay writes, without one."""
+    producer = await bus.new_producer(world.bootstrap)
+    try:
+        for fact in facts:
+            await producer.send_and_wait(
+                topic,
+                fact.raw,
+                key=fact.subject.encode(),
+                partition=partition_of(fact.subject, PARTITIONS),
+                timestamp_ms=bus.now_ms(),
+                headers=[(name, text or b"") for name, text in headers_of(fact)],
+            )
+    finally:
+        await bus.discard(producer)
+
+
+async def test_in_a_topic_born_again_a_consumer_starts_at_the_beginning(world: World) -> None:
+    """What it has taken in changes nothing the second time, and what is new before it counts."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha")
+    topic = topic_name(world.prefix, "alpha")
+    a = await world.start(alpha.room())
+    for _ in range(9):
+        await tell(a, "tally", case := new_case(), alpha.Open())
+        await tell(a, "tally", case, alpha.Count(amount=0))
+    old = await facts_of(a)
+    await publish(world, topic, old)
+
+    async def heard(facts: list[Recorded]) -> None:
+        b = await world.start(beta.room())
+        assert b.listening is not None
+        listening = asyncio.create_task(b.listening.run())
+        ids = {fact.fact_id for fact in facts}
+
+        async def all_of_them() -> bool:
+            assert not listening.done()
+            return {f.attributes["causationid"] for f in await facts_of(b)} >= ids
+
+        try:
+            await until(all_of_them)
+            await until(at_end(world, topic, b.hearing.positions))
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+        effects = Counter(f.attributes["causationid"] for f in await facts_of(b))
+        assert effects == Counter(ids)
+        assert await held_of(b) == []
+
+    await heard(old)
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.bootstrap)
+    await admin.start()
+    await admin.delete_topics([topic])
+    await admin.close()
+    await until(created_anew(world, topic))
+    for _ in range(9):
+        await tell(a, "tally", case := new_case(), alpha.Open())
+        await tell(a, "tally", case, alpha.Count(amount=0))
+    everything = await facts_of(a)
+    await publish(world, topic, everything[len(old) :])
+    await publish(world, topic, old)
+    await heard(everything)
+
+
+def created_anew(world: World, topic: str):  # type: ignore[no-untyped-def]  # a condition
+    """Kafka deletes in the background, so the name is free a little later."""
+
+    async def created() -> bool:
+        try:
+            await create_topic(world.bootstrap, topic, PARTITIONS)
+        except bus.BusError:
+            return False
+        ends = await bus.end_offsets(world.bootstrap, topic)
+        return set(ends.values()) == {1}
+
+    return created
+
+
+def at_end(world: World, topic: str, positions: dict[tuple[str, int], int]):  # type: ignore[no-untyped-def]  # a condition
+    async def reached() -> bool:
+        ends = await bus.end_offsets(world.bootstrap, topic)
+        return all(positions.get((topic, p), 0) >= end for p, end in ends.items())
+
+    return reached
+
+
+async def test_a_process_in_production_does_not_start_with_a_simulated_clock(
+    world: World, tmp_path: Path
+) -> None:
+    """It ends at once, with status 2 and one line that names the setting."""
+    clock = tmp_path / "clock"
+    clock.write_text("2025-03-03T08:00:00+08:00\n")
+    settings = world.settings("alpha")
+    simulated = environment(settings, BANGFU_MODE="production", BANGFU_CLOCK_FILE=str(clock))
+    ended = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.toy.process",
+        "alpha",
+        cwd=CHECKOUT,
+        env=simulated,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await asyncio.wait_for(ended.communicate(), 20)
+    assert ended.returncode == 2
+    assert told.decode().count("\n") == 1
+    assert "BANGFU_CLOCK_FILE" in told.decode()
