@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from time import perf_counter
 from typing import Annotated, Any, Final
 
@@ -18,7 +19,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel
 
 from shared.desk import Contended, Desk, Done, Key, KeyReused
-from shared.directory import Office
+from shared.directory import Directory, Office
 from shared.event_store import is_passing
 from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
 from shared.identity import TokenVerifier
@@ -165,6 +166,8 @@ class Door:
         if claims.subject == self._installation_subject:
             return Caller(Actor(claims.subject, "installation"), (), (), sent)
         office = _acting(offices, acting_office)
+        if office is None and acting_office:
+            office = _delegated(directory, claims.subject, acting_office, today)
         if office is None:
             await self.deny(claims.subject, request)
             raise _no_office(several=bool(offices))
@@ -331,6 +334,14 @@ def _acting(offices: Sequence[Office], named: str | None) -> Office | None:
     if named is None:
         return offices[0] if len(offices) == 1 else None
     return next((o for o in offices if f"{o.organisation}/{o.role}" == named), None)
+
+
+def _delegated(directory: Directory, person: str, named: str, today: date) -> Office | None:
+    """An office of another organisation that is delegated to one of the person's own."""
+    organisation, _, role = named.partition("/")
+    if not directory.holds(Actor(person, role, organisation), today):
+        return None
+    return Office(person, organisation, role, today)
 
 
 def _no_office(*, several: bool) -> Problem:

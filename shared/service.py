@@ -18,6 +18,7 @@ import orjson
 import uvicorn
 import uvloop
 from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 
 from shared.arrival import REASONS
 from shared.bus import topic_name
@@ -150,6 +151,7 @@ async def parts_of(
                 calendar=BusinessCalendar(),
                 mac=keys.mac,
             )
+            progress = Progress()
             prefix = settings.topic_prefix
             outboxes = [Outbox("facts", topic_name(prefix, room.name))]
             outboxes += [Outbox(table, prefix + name) for table, name in extra_outboxes.items()]
@@ -161,8 +163,8 @@ async def parts_of(
                 partitions=settings.partitions,
                 holder=f"{room.name}-{settings.instance}",
                 lease_seconds=settings.lease_seconds,
+                on_published=lambda _table, _rows, _position: progress.beat("relay"),
             )
-            progress = Progress()
             timers = Timers(desk, progress)
             desk.after_write += [relay.wake, timers.wake]
             hearing = Hearing(desk)
@@ -206,7 +208,8 @@ async def _on_fault_of_the_log(_request: Request, error: Exception) -> Response:
 
 def application(parts: Parts, routes: Routes) -> FastAPI:
     """The service's HTTP application."""
-    app = FastAPI(
+    # Its /docs brings its own viewer: an office's network reaches no other host.
+    app = FastAPIOffline(
         title=f"帮扶 Bangfu: {parts.room.name}",
         version=parts.settings.build,
         openapi_url="/openapi.json",
@@ -250,6 +253,7 @@ def tell_metrics(parts: Parts) -> None:
         HELD_RECORDS.labels(name, reason).set(parts.hearing.held_by_reason.get(reason, 0))
     HELD_SECONDS.labels(name).set(parts.hearing.oldest_held_seconds)
     parts.progress.work("hearing", waiting=any(behind.values()))
+    parts.progress.work("relay", waiting=relay.is_holder and not relay.is_at_rest())
 
 
 async def _tell_metrics(parts: Parts) -> None:

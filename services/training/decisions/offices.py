@@ -13,7 +13,7 @@ TRAINING_OFFICER: Final = "training_officer"
 
 WRONG_OFFICE = Refusal(
     "wrong_office",
-    "须由培训专干办理",
+    "须由培训专员办理",
     "only a training officer may do this",
     status=403,
 )
