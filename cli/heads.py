@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Final, TextIO
+from typing import Annotated, Final
 
 import asyncpg
 import orjson
@@ -46,6 +46,8 @@ def heads(
         lines = published_heads(surroundings.kafka_bootstrap, prefix, wrong)
     try:
         asyncio.run(_write(lines, json))
+    except BrokenPipeError:
+        raise  # whoever read has seen enough: typer ends the command without a word
     except (BusError, KafkaError, OSError, asyncpg.PostgresError) as error:
         told = str(error) if isinstance(error, BusError) else type(error).__name__
         refuse(f"无法读取 cannot read the log: {told}")
@@ -57,7 +59,7 @@ def heads(
 
 async def published_heads(
     bootstrap: str, prefix: str, wrong: list[str], services: tuple[str, ...] = SERVICES
-) -> AsyncIterator[Line]:
+) -> AsyncGenerator[Line]:
     """From Kafka, one partition at a time; what is wrong with the log is put into ``wrong``."""
     topics = {topic_name(prefix, service): service for service in services}
     async with open_log(bootstrap, topics) as reader:
@@ -75,7 +77,7 @@ async def published_heads(
 
 async def stored_heads(
     postgres_url: str, services: tuple[str, ...] = SERVICES
-) -> AsyncIterator[Line]:
+) -> AsyncGenerator[Line]:
     """From each service's own log."""
     connection = await asyncpg.connect(postgres_url, timeout=10, command_timeout=120)
     try:
@@ -92,19 +94,20 @@ async def stored_heads(
         await connection.close()
 
 
-async def _write(lines: AsyncIterator[Line], path: Path | None) -> None:
-    with ExitStack() as stack:
+async def _write(lines: AsyncGenerator[Line], path: Path | None) -> None:
+    """As they come; a file is there only when it is whole."""
+    async with aclosing(lines):
         if path is None:
             async for service, stream, version, digest in lines:
                 typer.echo(f"{service}\t{stream}\t{version}\t{digest}")
             return
         partial = path.with_name(path.name + ".partial")
-        file: TextIO = stack.enter_context(partial.open("w", encoding="utf-8"))
-        file.write('{"heads": [')
-        comma = "\n"
-        async for service, stream, version, digest in lines:
-            head = {"service": service, "stream": stream, "version": version, "hash": digest}
-            file.write(comma + orjson.dumps(head).decode())
-            comma = ",\n"
-        file.write("\n]}\n")
+        with partial.open("w", encoding="utf-8") as file:
+            file.write('{"heads": [')
+            comma = "\n"
+            async for service, stream, version, digest in lines:
+                head = {"service": service, "stream": stream, "version": version, "hash": digest}
+                file.write(comma + orjson.dumps(head).decode())
+                comma = ",\n"
+            file.write("\n]}\n")
     partial.replace(path)

@@ -39,6 +39,7 @@ ROLES: Final[Mapping[str, str]] = {
 }
 SYSTEM: Final = "system"
 _LONGEST_LINE: Final = 4_000
+_LONGEST_VALUE: Final = 240
 
 Document = dict[str, Any]
 # A line and what it is: title, head, text, reason, state, finding, rest.
@@ -210,7 +211,11 @@ def _who(actor: Mapping[str, str]) -> str:
 
 
 def _compact(value: Any) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    """A value of the state on one line; what is long is cut here, and whole in the document."""
+    if isinstance(value, str):
+        return value
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… (--json)"
 
 
 def _clean(text: str) -> str:

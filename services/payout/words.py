@@ -98,7 +98,10 @@ def _payout_unresolved(f: facts.PayoutUnresolved) -> Said:
 
 
 def _bank_queried(f: facts.BankQueried) -> Said:
-    return f"第 {f.query} 次查询银行", f"asked the bank (query {f.query})"
+    return (
+        f"第 {f.query} 次向银行查询付款 {f.payout_id}",
+        f"asked the bank about payout {f.payout_id} (query {f.query})",
+    )
 
 
 def _payout_confirmed(f: facts.PayoutConfirmed) -> Said:
