@@ -63,11 +63,8 @@ async def _applicant(door: Door, caller: Caller, case_id: str) -> str:
     return str(document["applicant_id"])
 
 
-def _refuse_at_the_door(
-    door: Door, caller: Caller, body: bodies.ApplicationBody, holder: str
-) -> None:
-    today, directory = door.desk.clock.today(), door.desk.reference.directory
-    refusal = submitter_refused(body.consents, caller.actor, holder, directory, today)
+def _refuse_at_the_door(caller: Caller, body: bodies.ApplicationBody, holder: str) -> None:
+    refusal = submitter_refused(body.consents, caller.actor, holder)
     if refusal is not None:
         raise problem_of(refusal)
 
@@ -77,7 +74,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
 
     @router.post("/cases", summary="提交申请 Submit an application", tags=["申请 application"])
     async def submit(caller: Calling, body: bodies.SubmitBody) -> CommandAnswer:
-        _refuse_at_the_door(door, caller, body, body.organisation_id)
+        _refuse_at_the_door(caller, body, body.organisation_id)
         fact_id, content = await content_of(door, body)
         applied_on = body.applied_on or door.desk.clock.today()
         command = SubmitApplication(
@@ -99,7 +96,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
         caller: Calling, case_id: CaseId, body: bodies.ApplicationBody
     ) -> CommandAnswer:
         document = await door.view(caller, "case", case_id)
-        _refuse_at_the_door(door, caller, body, document["organisation_id"])
+        _refuse_at_the_door(caller, body, document["organisation_id"])
         fact_id, content = await content_of(door, body)
         command = ResubmitApplication(by=caller.actor, fact_id=fact_id, **content)
         return await door.tell(caller, KIND, case_id, command)

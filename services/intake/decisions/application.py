@@ -21,7 +21,6 @@ from services.intake.decisions.offices import (
     day_refused,
     first_refusal,
     office_refused,
-    seat_refused,
     stage_refused,
     visit_organisations,
 )
@@ -49,7 +48,6 @@ from services.intake.facts import (
     VisitScheduled,
 )
 from shared.calendar import HolidaysUnpublished
-from shared.directory import Directory
 from shared.fact import Actor
 from shared.room import Answer, Command, Condition, Decided, Needs, Refusal, Situation
 
@@ -106,7 +104,7 @@ class LapseApplication(Command):
 
 
 def submitter_refused(
-    consents: Collection[ConsentPurpose], by: Actor, holder: str, directory: Directory, today: date
+    consents: Collection[ConsentPurpose], by: Actor, holder: str
 ) -> Refusal | None:
     """The holder's handler sends it in, with consent to processing: else nothing may be kept.
 
@@ -114,7 +112,7 @@ def submitter_refused(
     """
     if "processing" not in consents:
         return CONSENT_TO_PROCESSING_MISSING
-    return seat_refused(by, HANDLER, holder, directory, today)
+    return office_refused(by, HANDLER, holder)
 
 
 CONSENT_TO_PROCESSING_MISSING: Final = Refusal(
@@ -133,7 +131,7 @@ def submit(state: Case, command: SubmitApplication, situation: Situation) -> Ans
         return Refusal("submitted_already", "该案件已提交", "the case was submitted already")
     holder, today = command.organisation_id, situation.today
     refusal = first_refusal(
-        submitter_refused(command.consents, command.by, holder, situation.directory, today),
+        submitter_refused(command.consents, command.by, holder),
         day_refused(command.applied_on, date.min, today, "applied_on"),
         _holder_refused(command, situation),
     )
@@ -195,9 +193,9 @@ def resubmit(state: Case, command: ResubmitApplication, situation: Situation) ->
     before = state.application
     if before is None:
         return Refusal("wrong_stage", "尚未提交", "nothing was submitted yet", status=404)
-    holder, directory, today = before.organisation_id, situation.directory, situation.today
+    holder, today = before.organisation_id, situation.today
     refusal = first_refusal(
-        submitter_refused(command.consents, command.by, holder, directory, today),
+        submitter_refused(command.consents, command.by, holder),
         stage_refused(state, "returned"),
     )
     if refusal is not None:
@@ -227,7 +225,7 @@ def accept(state: Case, command: AcceptApplication, situation: Situation) -> Ans
     """K5 is met: the fund is named, and both visits are ordered (K6, reading 19)."""
     application = certain(state.application)
     refusal = first_refusal(
-        office_refused(command.by, HANDLER, application.station_id, situation),
+        office_refused(command.by, HANDLER, application.station_id),
         stage_refused(state, "submitted"),
         _defects_refused(defects_of(state)),
         _members_refused(state, situation),
@@ -288,7 +286,7 @@ def send_back(state: Case, command: ReturnApplication, situation: Situation) -> 
     """Returned with all defects at once: the machine's, and those that a person names."""
     application = certain(state.application)
     refusal = first_refusal(
-        office_refused(command.by, HANDLER, application.station_id, situation),
+        office_refused(command.by, HANDLER, application.station_id),
         stage_refused(state, "submitted"),
     )
     if refusal is not None:

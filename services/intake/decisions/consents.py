@@ -28,7 +28,7 @@ class ChangeConsent(Command):
 
 def change_consent(state: Case, command: ChangeConsent, situation: Situation) -> Answer:
     """The household's word, entered by a handler; a repeat of what stands changes nothing."""
-    refusal = _office_refused(state, command, situation) or stage_refused(
+    refusal = _office_refused(state, command) or stage_refused(
         state, *BEFORE_ACCEPTANCE, *BEFORE_FORM, *ON_FORM, *ON_FILE
     )
     if refusal is not None:
@@ -43,10 +43,10 @@ def change_consent(state: Case, command: ChangeConsent, situation: Situation) ->
     return Decided([withdrawn, *_without_processing(state, situation)])
 
 
-def _office_refused(state: Case, command: ChangeConsent, situation: Situation) -> Refusal | None:
+def _office_refused(state: Case, command: ChangeConsent) -> Refusal | None:
     application = certain(state.application)
     offices = dict.fromkeys((application.organisation_id, application.station_id))
-    refusals = [office_refused(command.by, HANDLER, o, situation) for o in offices]
+    refusals = [office_refused(command.by, HANDLER, o) for o in offices]
     return refusals[0] if all(refusals) else None
 
 

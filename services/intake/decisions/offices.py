@@ -22,21 +22,9 @@ VISITING: Final = frozenset({"handler", "visitor"})
 APPROVER: Final = frozenset({"approver"})
 
 
-def office_refused(
-    by: Actor, roles: Collection[str], organisation: str, situation: Situation
-) -> Refusal | None:
-    """None if ``by`` acts in one of these roles for the organisation, itself or as delegate."""
-    return seat_refused(by, roles, organisation, situation.directory, situation.today)
-
-
-def seat_refused(
-    by: Actor, roles: Collection[str], organisation: str, directory: Directory, today: date
-) -> Refusal | None:
-    """The same for the door, which asks before it keeps anything."""
-    if by.role in roles and (
-        by.organisation == organisation
-        or by.organisation in directory.delegates(organisation, by.role, today)
-    ):
+def office_refused(by: Actor, roles: Collection[str], organisation: str) -> Refusal | None:
+    """None if ``by`` acts in one of these roles for the organisation (a delegate does, too)."""
+    if by.role in roles and by.organisation == organisation:
         return None
     wanted = "/".join(sorted(roles))
     return Refusal(

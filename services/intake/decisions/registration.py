@@ -71,7 +71,7 @@ def forward(state: Case, command: ForwardFile, situation: Situation) -> Answer:
     if refusal is not None:
         return refusal
     form = certain(state.form)
-    refusal = office_refused(command.by, HANDLER, form.station_id, situation)
+    refusal = office_refused(command.by, HANDLER, form.station_id)
     if refusal is not None:
         return refusal
     centre = centre_of(situation.directory, form.organisation_id, situation.today)
@@ -82,13 +82,13 @@ def forward(state: Case, command: ForwardFile, situation: Situation) -> Answer:
     )
 
 
-def register(state: Case, command: RegisterFile, situation: Situation) -> Answer:
+def register(state: Case, command: RegisterFile, _situation: Situation) -> Answer:
     """The household is on file: by the centre's approver, and with every duty kept apart."""
     if (refusal := stage_refused(state, "forwarded")) is not None:
         return refusal
     centre = certain(state.forwarded).centre_id
     refusal = first_refusal(
-        office_refused(command.by, APPROVER, centre, situation),
+        office_refused(command.by, APPROVER, centre),
         objection_refused(state),
         procedure_refused(state),
         _duties_refused(state, command.by.person),
@@ -176,9 +176,9 @@ def reject(state: Case, command: RejectCase, situation: Situation) -> Answer:
     if refusal is not None:
         return refusal
     if state.forwarded is not None:
-        refusal = office_refused(command.by, APPROVER, state.forwarded.centre_id, situation)
+        refusal = office_refused(command.by, APPROVER, state.forwarded.centre_id)
     else:
-        refusal = office_refused(command.by, HANDLER, application.station_id, situation)
+        refusal = office_refused(command.by, HANDLER, application.station_id)
     if refusal is not None:
         return refusal
     stage: Stage = "registration" if state.forwarded is not None else "application"
@@ -208,12 +208,12 @@ def take_placement(state: Case, command: TakePlacement, _: Situation) -> Answer:
     )
 
 
-def end_hardship(state: Case, command: EndHardship, situation: Situation) -> Answer:
+def end_hardship(state: Case, command: EndHardship, _situation: Situation) -> Answer:
     """Confirmed, the escape and the removal are one write (K17); declined, the file goes on."""
     if (refusal := stage_refused(state, "end_proposed")) is not None:
         return refusal
     refusal = first_refusal(
-        office_refused(command.by, HANDLER, certain(state.registered).station_id, situation),
+        office_refused(command.by, HANDLER, certain(state.registered).station_id),
         _end_refused(state, command),
     )
     if refusal is not None:

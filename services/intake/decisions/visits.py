@@ -90,7 +90,7 @@ def visit(state: Case, command: CompleteVisit, situation: Situation) -> Answer:
         return refusal
     order = next(s for s in state.scheduled if s.visit == command.visit)
     refusal = first_refusal(
-        office_refused(command.by, VISITING, order.organisation_id, situation),
+        office_refused(command.by, VISITING, order.organisation_id),
         _visited_already(state, command.visit),
         day_refused(command.visited_on, certain(state.accepted_on), situation.today, "visited_on"),
         _visitors_refused(state, command, order, situation),
@@ -262,7 +262,7 @@ def reconcile(state: Case, command: ReconcileVisits, situation: Situation) -> An
     """
     application = certain(state.application)
     refusal = first_refusal(
-        office_refused(command.by, HANDLER, application.station_id, situation),
+        office_refused(command.by, HANDLER, application.station_id),
         stage_refused(state, "visited", "finding_asked", "referred"),
         _incomes_refused(state, command.incomes),
         _incident_refused(command.incident, application.applied_on),
@@ -359,12 +359,12 @@ def _reasons_refused(found: bool, reasons: str | None, field: str) -> Refusal | 
 
 
 def record_relief_outcome(
-    state: Case, command: RecordReliefOutcome, situation: Situation
+    state: Case, command: RecordReliefOutcome, _situation: Situation
 ) -> Answer:
     """What came of the referral to government relief (K1, reading 4)."""
     application = certain(state.application)
     refusal = first_refusal(
-        office_refused(command.by, HANDLER, application.station_id, situation),
+        office_refused(command.by, HANDLER, application.station_id),
         stage_refused(state, "referred"),
         _reasons_refused(command.hardship_after_relief is not None, command.reasons, "reasons"),
     )

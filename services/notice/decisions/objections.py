@@ -68,12 +68,12 @@ def raise_objection(state: Notices, command: RaiseObjection, situation: Situatio
     return Decided((raised,))
 
 
-def investigate(state: Notices, command: InvestigateObjection, situation: Situation) -> Answer:
+def investigate(state: Notices, command: InvestigateObjection, _situation: Situation) -> Answer:
     """The station's handler states what was found."""
     objection = state.objection(command.objection_id)
     if objection is None or state.form is None:
         return UNKNOWN
-    refusal = office_refused(command.by, HANDLER, state.form.station_id, situation)
+    refusal = office_refused(command.by, HANDLER, state.form.station_id)
     if refusal is not None:
         return refusal
     if state.closed:
@@ -88,12 +88,12 @@ def investigate(state: Notices, command: InvestigateObjection, situation: Situat
     return Decided((found,))
 
 
-def decide(state: Notices, command: DecideObjection, situation: Situation) -> Answer:
+def decide(state: Notices, command: DecideObjection, _situation: Situation) -> Answer:
     """Dismissed, and the notices go on; or upheld, and they come down and the case is rejected."""
     objection = state.objection(command.objection_id)
     if objection is None:
         return UNKNOWN
-    refusal = office_refused(command.by, REVIEWER, objection.raised.centre_id, situation)
+    refusal = office_refused(command.by, REVIEWER, objection.raised.centre_id)
     if refusal is not None:
         return refusal
     if command.by.person == objection.investigator:

@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.directory import Directory
 from shared.fact import Actor
-from shared.room import Refusal, Situation
+from shared.room import Refusal
 
 HANDLER: Final = "handler"
 REVIEWER: Final = "reviewer"
@@ -24,10 +24,9 @@ def centre_of(directory: Directory, organisation: str, day: date) -> str:
     return above[-1] if above else organisation
 
 
-def office_refused(by: Actor, role: str, organisation: str, situation: Situation) -> Refusal | None:
-    """None if ``by`` acts in that role for the organisation, itself or as its delegate."""
-    delegates = situation.directory.delegates(organisation, role, situation.today)
-    if by.role == role and by.organisation in (organisation, *delegates):
+def office_refused(by: Actor, role: str, organisation: str) -> Refusal | None:
+    """None if ``by`` acts in that role for the organisation (a delegate does, too)."""
+    if by.role == role and by.organisation == organisation:
         return None
     return Refusal(
         "wrong_office",

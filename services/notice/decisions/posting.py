@@ -103,7 +103,7 @@ def post(state: Notices, command: PostNotice, situation: Situation) -> Answer:
     if form is None:
         return NO_FORM
     where = form.workplace_id if command.place == "workplace" else form.station_id
-    refusal = office_refused(command.by, HANDLER, where, situation)
+    refusal = office_refused(command.by, HANDLER, where)
     if refusal is not None:
         return refusal
     if state.closed:
