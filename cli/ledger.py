@@ -13,12 +13,13 @@ from typing import Any, Final
 import orjson
 
 from services.payout.decisions.cover import available
+from services.payout.instructions import TABLE, topic_of
 from services.payout.storage import own_rows, postings_of
 from shared.chain import ChainCheck
 from shared.fact import Fact, Recorded
 from shared.log_reader import open_log, record_of, where
 from shared.verification.report import Report
-from shared.verification.snapshot import Snapshot
+from shared.verification.snapshot import Place, Snapshot, heads_now, published_up_to
 
 SERVICE: Final = "payout"
 AVAILABLE_ACCOUNT: Final = "credited"
@@ -75,12 +76,16 @@ class Ledger:
             report.add(SERVICE, "postings", kind, detail, stream=stream, version=version)
 
     async def finish(
-        self, snapshot: Snapshot, guards: Counter[str], bootstrap: str, prefix: str, report: Report
+        self, snapshot: Snapshot, guards: Counter[str], place: Place, report: Report
     ) -> None:
         """Balances, guard rows against accounts, and the outbox with its topic."""
         await self._compare_balances(snapshot, guards, report)
         stored = await self._compare_outbox(snapshot, report)
-        await self._compare_topic(stored, bootstrap, prefix, report)
+        last = await snapshot.connection.fetchval(
+            f"SELECT coalesce(max(position), 0) FROM {snapshot.schema}.{TABLE}"  # noqa: S608 - as above
+        )
+        await published_up_to(place, {snapshot.schema: last}, TABLE)
+        await self._compare_topic(stored, place, report)
 
     async def _compare_balances(
         self, snapshot: Snapshot, guards: Mapping[str, int], report: Report
@@ -108,7 +113,7 @@ class Ledger:
         check = ChainCheck(is_readable=lambda _recorded: True)
         rows = await snapshot.connection.fetch(
             "SELECT stream, envelope, data, hash, traceparent "  # noqa: S608 - as above
-            f"FROM {snapshot.schema}.instructions ORDER BY position"
+            f"FROM {snapshot.schema}.{TABLE} ORDER BY position"
         )
         for row in rows:
             data = row["data"].encode()
@@ -126,13 +131,11 @@ class Ledger:
                 report.add(SERVICE, "instructions", "not what the facts give", stream=stream)
         return stored
 
-    async def _compare_topic(
-        self, stored: Mapping[str, str], bootstrap: str, prefix: str, report: Report
-    ) -> None:
+    async def _compare_topic(self, stored: Mapping[str, str], place: Place, report: Report) -> None:
         """What the subscriber reads is the outbox; retention may have taken the oldest away."""
-        topic = f"{prefix}{SERVICE}.instructions.{self._subscriber}"
+        topic = place.prefix + topic_of(self._subscriber)
         check = ChainCheck(is_readable=lambda _recorded: True)
-        async with open_log(bootstrap, [topic]) as reader:
+        async with open_log(place.bootstrap, [topic]) as reader:
             aged = any(start > 0 for start in (await reader.starts(topic)).values())
             chosen = [(topic, number) for number in range(reader.partitions[topic])]
             async for records in reader.read(chosen):
@@ -148,6 +151,12 @@ class Ledger:
                 report.add(SERVICE, "instructions' topic", "missing", stream=stream)
             elif heads.get(stream, digest) != digest:
                 report.add(SERVICE, "instructions' topic", "another hash", stream=stream)
+        beyond = sorted(heads.keys() - stored.keys())
+        # Issued after the snapshot, then; or nobody's.
+        now = await heads_now(place.postgres_url, SERVICE, beyond, TABLE) if beyond else {}
+        for stream in beyond:
+            if stream not in now:
+                report.add(SERVICE, "instructions' topic", "follows from no row", stream=stream)
 
 
 def _line(posting: Mapping[str, Any]) -> Posting:

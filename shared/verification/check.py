@@ -18,7 +18,7 @@ from shared.room import ReferenceRow, Room
 from shared.verification.kafka_side import PartitionLog, Side
 from shared.verification.rebuild import Further, Rebuild
 from shared.verification.report import CaseChecked, OnCase, Report, Tally
-from shared.verification.snapshot import heads_now, open_snapshot, published_up_to
+from shared.verification.snapshot import Place, heads_now, open_snapshot, published_up_to
 
 STREAMS_AT_ONCE: Final = 200
 PATIENCE_SECONDS: Final = 10.0
@@ -147,19 +147,19 @@ class Verification:
                 )
             )
 
-    async def finish(self, postgres_url: str, bootstrap: str, prefix: str) -> None:
+    async def finish(self, place: Place) -> None:
         """What can be judged only when all partitions were read."""
         for fact_id in sorted(self._caused_elsewhere):
             if hash(fact_id) not in self._ids:
                 self.report.add("", "kafka", "caused by a fact that is nowhere", fact_id)
         for name, streams in self.newer.items():
-            now = await heads_now(postgres_url, name, list(streams))
+            now = await heads_now(place.postgres_url, name, list(streams))
             for stream, version in sorted(streams.items()):
                 if now.get(stream, 0) < version:
                     detail = f"Kafka has version {version}, the store {now.get(stream, 0)}"
                     self.report.add(name, "store", "missing", detail, stream=stream)
         for name, rebuild in self._rebuilds.items():
-            await rebuild.finish(bootstrap, prefix)
+            await rebuild.finish(place)
             marks = self._sides[name].snapshot.watermarks
             if marks != self._marks_found[name]:
                 detail = f"{marks} watermarks, {self._marks_found[name]} of streams in Kafka"
@@ -182,13 +182,14 @@ async def verify_rooms(
     database or the bus raise if they can't be reached or a topic is absent.
     """
     began = time.monotonic()
+    place = Place(postgres_url, bootstrap, prefix, patience_seconds)
     async with AsyncExitStack() as stack:
         snapshots = {
             room.name: await stack.enter_async_context(open_snapshot(postgres_url, room.name))
             for room in rooms
         }
         positions = {name: snapshot.position for name, snapshot in snapshots.items()}
-        await published_up_to(postgres_url, positions, patience_seconds)
+        await published_up_to(place, positions)
         sides = {
             room.name: Side(room, topic_name(prefix, room.name), snapshots[room.name])
             for room in rooms
@@ -198,6 +199,6 @@ async def verify_rooms(
         verification = Verification(sides, reader, further or {}, on_case)
         for number in range(max(reader.partitions.values())):
             await verification.partition(number)
-        await verification.finish(postgres_url, bootstrap, prefix)
+        await verification.finish(place)
         verification.report.seconds = time.monotonic() - began
         return verification.report

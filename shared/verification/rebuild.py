@@ -15,7 +15,7 @@ from shared.fact import Fact, Recorded, canonical
 from shared.room import ReferenceRow, StreamKind
 from shared.verification.kafka_side import PartitionLog, Side
 from shared.verification.report import Report
-from shared.verification.snapshot import Snapshot
+from shared.verification.snapshot import Place, Snapshot
 
 
 class Further(Protocol):
@@ -31,7 +31,7 @@ class Further(Protocol):
         """The rows of these streams' facts, all of which are given."""
 
     async def finish(
-        self, snapshot: Snapshot, guards: Counter[str], bootstrap: str, prefix: str, report: Report
+        self, snapshot: Snapshot, guards: Counter[str], place: Place, report: Report
     ) -> None:
         """What can be judged only when all facts were seen."""
 
@@ -169,7 +169,7 @@ class Rebuild:
         for model, key in held:
             self._add("views", "follows from no fact", f"{model} {key}", stream=stream)
 
-    async def finish(self, bootstrap: str, prefix: str) -> None:
+    async def finish(self, place: Place) -> None:
         """Guard rows, reference rows and the room's own tables, when all streams were seen."""
         snapshot, report = self.side.snapshot, self._report
         held = await snapshot.guards()
@@ -188,7 +188,7 @@ class Rebuild:
         for stream in await snapshot.views_of_nothing():
             self._add("views", "follows from no fact", stream=stream)
         if self._further is not None:
-            await self._further.finish(snapshot, self._guards, bootstrap, prefix, report)
+            await self._further.finish(snapshot, self._guards, place, report)
 
     def _subject(self, stream: str) -> str:
         stored = self.side.snapshot.streams.get(stream)

@@ -136,12 +136,7 @@ def _contradiction(row: asyncpg.Record, attributes: Mapping[str, str]) -> str:
 @asynccontextmanager
 async def open_snapshot(postgres_url: str, schema: str) -> AsyncIterator[Snapshot]:
     """A snapshot for as long as the block runs. The URL is an operator's, who sees all rows."""
-    connection = await asyncpg.connect(
-        postgres_url,
-        command_timeout=QUERY_SECONDS,
-        timeout=10,
-        server_settings={"application_name": "bangfu-verify"},
-    )
+    connection = await _connection(postgres_url)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             snapshot = Snapshot(schema, connection)
@@ -151,20 +146,31 @@ async def open_snapshot(postgres_url: str, schema: str) -> AsyncIterator[Snapsho
         await connection.close()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an installation's database and log are, and how long to wait for the relays."""
+
+    postgres_url: str
+    bootstrap: str
+    prefix: str
+    patience_seconds: float
+
+
 async def published_up_to(
-    postgres_url: str, positions: Mapping[str, int], patience_seconds: float
+    place: Place, positions: Mapping[str, int], outbox: str = "facts"
 ) -> None:
     """Wait until each service's relay has published its position; no longer than patience lasts.
 
     What is not out by then shows as missing in Kafka.
     """
-    connection = await asyncpg.connect(postgres_url, command_timeout=QUERY_SECONDS, timeout=10)
+    connection = await _connection(place.postgres_url)
     try:
-        deadline = time.monotonic() + patience_seconds
+        deadline = time.monotonic() + place.patience_seconds
         for schema, position in positions.items():
             while time.monotonic() < deadline:
                 reached = await connection.fetchval(
-                    f"SELECT position FROM {schema}.checkpoint WHERE name = 'facts'"  # noqa: S608 - as above
+                    f"SELECT position FROM {schema}.checkpoint WHERE name = $1",  # noqa: S608 - as above
+                    outbox,
                 )
                 if (reached or 0) >= position:
                     break
@@ -173,15 +179,26 @@ async def published_up_to(
         await connection.close()
 
 
-async def heads_now(postgres_url: str, schema: str, streams: Sequence[str]) -> dict[str, int]:
+async def heads_now(
+    postgres_url: str, schema: str, streams: Sequence[str], outbox: str = "facts"
+) -> dict[str, int]:
     """The last versions of these streams as they are now, after the snapshot."""
-    connection = await asyncpg.connect(postgres_url, command_timeout=QUERY_SECONDS, timeout=10)
+    connection = await _connection(postgres_url)
     try:
         rows = await connection.fetch(
-            f"SELECT stream, max(version) AS version FROM {schema}.facts "  # noqa: S608 - as above
+            f"SELECT stream, max(version) AS version FROM {schema}.{outbox} "  # noqa: S608 - as above
             "WHERE stream = ANY ($1) GROUP BY stream",
             list(streams),
         )
         return {row["stream"]: row["version"] for row in rows}
     finally:
         await connection.close()
+
+
+async def _connection(postgres_url: str) -> asyncpg.Connection:
+    return await asyncpg.connect(
+        postgres_url,
+        command_timeout=QUERY_SECONDS,
+        timeout=10,
+        server_settings={"application_name": "bangfu-verify"},
+    )
