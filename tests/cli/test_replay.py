@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -341,6 +342,30 @@ def test_findings_are_printed_with_exit_status_1(world: World) -> None:
         2,
         "flipped",
     )
+
+
+def test_heads_are_the_ends_of_all_streams(world: World, tmp_path: Path) -> None:
+    """As lines, as a file that is there only when it is whole, and with what is wrong beside it."""
+    result = CliRunner().invoke(app, ["heads"], env=world.environment)
+    assert result.exit_code == 0, result.output
+    told = {tuple(line.split("\t")[1:]) for line in result.stdout.splitlines()}
+    heads = {(s, str(head.version), head.hash) for s, head in world.log.heads.items()}
+    assert told == heads
+    file = tmp_path / "heads.json"
+    assert (
+        CliRunner().invoke(app, ["heads", "--json", str(file)], env=world.environment).exit_code
+        == 0
+    )
+    listed = json.loads(file.read_text())["heads"]
+    assert {(h["stream"], str(h["version"]), h["hash"]) for h in listed} == heads
+    records = [r for r in world.log.records if b"EdgeOpened" not in r.headers["ce_type"]]
+    environment = {**world.environment, "BANGFU_TOPIC_PREFIX": world.damaged(records)}
+    wrong = CliRunner().invoke(app, ["heads"], env=environment)
+    assert wrong.exit_code == 1
+    assert "network: organisation-union-1 2: missing" in wrong.stderr
+    nowhere = CliRunner().invoke(app, ["heads", "--json", "/nowhere/heads"], env=world.environment)
+    assert nowhere.exit_code == 2
+    assert "FileNotFoundError" in one_line(nowhere)
 
 
 def one_line(result: Result) -> str:
