@@ -382,8 +382,6 @@ class Hearing:
         ahead = self._cause_ahead(recorded, marks)
         if ahead:
             return WAITING_FOR_CAUSE, ahead
-        if not self._room.reads.knows(recorded.type, recorded.schema_version):
-            return WAITING_FOR_BUILD, f"{recorded.type} {recorded.schema_version}"
         return None
 
     def _cause_ahead(self, recorded: Recorded, marks: Mapping[str, int]) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.arrival import EFFECT_FAILED, WAITING_BEHIND
+from shared import hearing
+from shared.arrival import EFFECT_FAILED, WAITING_BEHIND, Arrival
 from shared.clock import ClockError
-from shared.event_store import is_passing
+from shared.event_store import EventStore, Write, is_passing
 from shared.fact import Fact, Recorded, registry_of
 from shared.network_copy import NETWORK_KIND
 from shared.room import Answer, Decide, ReferenceRow, Refusal, Room, Situation, Todo, View
@@ -186,14 +187,70 @@ async def test_a_clock_that_cannot_be_read_holds_nothing(
     def unreadable() -> object:
         nonlocal times
         times += 1
-        if times < 4:
+        if times < 12:
             raise ClockError("no clock")
         return now()
 
+    monkeypatch.setattr(hearing, "LONGEST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(b.clock, "now", unreadable)
     await b.hearing.take(Post().arrivals(await facts_of(a)))
     assert await held_of(b) == []
     assert len(await facts_of(b)) == 4
+
+
+@pytest.mark.parametrize("known", [0, 1], ids=["its first fact", "a later one"])
+async def test_two_instances_that_take_in_the_same_record_have_one_effect(
+    known: int, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a rebalance: one has read the marks, then the other stores, then the one decides."""
+    a, b = await two_rooms(world)
+    other = await world.start(beta.room())
+    [case] = await cases_of(a, [alpha.Count(amount=1)])
+    arrivals = Post().arrivals(await facts_of(a))
+    await b.hearing.take(again(arrivals[:known]))
+    read_marks = b.hearing._watermarks
+    overtaken = False
+
+    async def overtake(queue: Sequence[Arrival]) -> dict[str, int]:
+        nonlocal overtaken
+        marks = await read_marks(queue)
+        if not overtaken:
+            overtaken = True
+            await other.hearing.take(again(arrivals[: known + 1]))
+        return marks
+
+    monkeypatch.setattr(b.hearing, "_watermarks", overtake)
+    await b.hearing.take(again(arrivals[: known + 1]))
+    assert of_case(await facts_of(b), case) == list(range(1, known + 2))
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["it was stored", "it was not"])
+async def test_a_commit_cut_short_in_hearing_holds_nothing_and_doubles_nothing(
+    stored: bool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often: the batch is taken again, and its marks tell what came through."""
+    a, b = await two_rooms(world)
+    await cases_of(a, [alpha.Count(amount=1) for _ in range(2)])
+    write, attempts = EventStore.write, 0
+
+    async def cut_short(
+        store: EventStore, what: Write, organisations: Sequence[str] | None = None
+    ) -> int:
+        nonlocal attempts
+        attempts += 1
+        if stored and attempts == 1:
+            await write(store, what, organisations)
+        if attempts < 12:
+            raise asyncpg.AdminShutdownError("terminating connection")
+        return await write(store, what, organisations)
+
+    monkeypatch.setattr(hearing, "LONGEST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(EventStore, "write", cut_short)
+    await b.hearing.take(Post().arrivals(await facts_of(a)))
+    kept = await kept_of(b)
+    assert kept["held"] == []
+    assert dict(kept["guards"])["mirrored"] == 2
+    assert len(kept["facts"]) == 4
 
 
 async def cut(url: str, name: str, stop: asyncio.Event) -> int:
