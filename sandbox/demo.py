@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn
 import uvloop
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress as Bar
 
 from cli.replay import replayed
 from cli.surroundings import Surroundings
@@ -157,9 +158,14 @@ async def _faults(run: Run, console: Console) -> list[str]:
     statuses = await run.year.rest.look()
     today = str(statuses["intake"]["today"])
     faults += [f"未静止 not at rest: {name} {why}" for name, why in reasons(statuses, today)]
-    report = await verify_installation(
-        infrastructure.postgres_url, infrastructure.kafka_bootstrap, run.installation.prefix
-    )
+    with Bar(console=console, transient=True) as bar:
+        task = bar.add_task("核验每户 verifying every case from Kafka", total=len(numbers))
+        report = await verify_installation(
+            infrastructure.postgres_url,
+            infrastructure.kafka_bootstrap,
+            run.installation.prefix,
+            on_case=lambda case: bar.update(task, completed=case.done, total=case.total),
+        )
     for line in summary(report):
         console.print(line, highlight=False)
     return faults + [f"核验 verify: {difference}" for difference in report.differences]
