@@ -6,13 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from shared import timers
 from shared.clock import BUSINESS_ZONE, set_clock_file
+from shared.event_store import DueTimer
 from shared.room import Answer, Decide, Decided, Refusal, Room, Situation, View
 from shared.service import Parts
 from tests.toy import alpha
@@ -87,6 +88,26 @@ async def test_two_instances_ring_each_case_once(world: World, clock: Path) -> N
         await at_rest(a, 1)
         await at_rest(b, 1)
     assert Counter(await rung(a)) == dict.fromkeys(cases, 1)
+    assert a.timers.stuck == b.timers.stuck == {}
+
+
+async def test_what_another_instance_fired_a_moment_ago_is_not_taken_for_stuck(
+    world: World, clock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.migrate("alpha")
+    a, b = [await world.start(alpha.room(), clock_file=clock) for _ in range(2)]
+    case = await armed(a, 0)
+    look = a.store.due
+
+    async def overtaken(today: date, limit: int) -> list[DueTimer]:
+        found = await look(today, limit)
+        await b.timers.fire(today)
+        return found
+
+    monkeypatch.setattr(a.store, "due", overtaken)
+    a.desk.forget_all()
+    await a.timers.fire(MORNING.date())
+    assert await rung(a) == [case]
     assert a.timers.stuck == b.timers.stuck == {}
 
 
