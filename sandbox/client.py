@@ -66,7 +66,8 @@ class Client:
     async def get(self, person: str, service: str, path: str, **query: Any) -> Any:
         """Look at something as this person. Raises RefusedError."""
         headers = {"Authorization": f"Bearer {await self.token(person)}"}
-        return await self._send("GET", service, path, headers, params=query)
+        asked = {n: str(v).lower() if isinstance(v, bool) else v for n, v in query.items()}
+        return await self._send("GET", service, path, headers, params=asked)
 
     async def post(
         self, person: str, service: str, path: str, body: Mapping[str, Any], key: str = ""
