@@ -25,7 +25,8 @@ def say_how_to_look_on(run: Run, console: Console) -> None:
     console.print("仍在运行 still running:")
     for name, port in installation.ports.items():
         console.print(f"  {name:12} http://127.0.0.1:{port}/docs")
-    console.print("查看 look on:", f"  source {path}", sep="\n")
+    # A path that is cut into two lines can't be copied.
+    console.print("查看 look on:", f"  source {path}", sep="\n", soft_wrap=True)
     case_id = next(iter(run.story.number_by_case), None)
     if case_id is not None:
         console.print(f"  ./run bangfu replay {case_id}")
