@@ -41,7 +41,8 @@ class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka shi
         self._listening = listening
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Nothing to do: what was in flight is stored or comes again."""
+        """What was in flight is stored or comes again; nothing more is taken from these."""
+        self._listening.leave(revoked)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         await self._listening.seek(assigned)
@@ -64,6 +65,8 @@ class Listening:
         self._bootstrap = settings.kafka_bootstrap
         self._progress = progress
         self._generations: dict[str, str] = {}
+        # Partitions that stand where the database says; what comes of others comes too early.
+        self._placed: set[TopicPartition] = set()
         self._told: dict[TopicPartition, int] = {}
         # What no hearing can go on after; it ends the process, and nothing is skipped.
         self._broken: asyncio.Future[None] | None = None
@@ -114,7 +117,8 @@ class Listening:
         records = message.raw_message
         batch = records if isinstance(records, tuple) else (records,)
         try:
-            await self._hearing.take([self._arrival(record) for record in batch])
+            placed = [r for r in batch if TopicPartition(r.topic, r.partition) in self._placed]
+            await self._hearing.take([self._arrival(record) for record in placed])
         except Exception as error:  # noqa: BLE001 - FastStream would log it and go on behind it
             if self._broken is not None and not self._broken.done():
                 self._broken.set_exception(error)
@@ -138,11 +142,17 @@ class Listening:
             arrival.generation = self._generations[record.topic]
         return arrival
 
+    def leave(self, revoked: Collection[TopicPartition]) -> None:
+        """Take nothing more of these partitions until they are assigned and placed again."""
+        self._placed.difference_update(revoked)
+
     async def seek(self, assigned: Collection[TopicPartition]) -> None:
         """Position the consumer at the stored offsets; at 0 where the topic is a new one."""
         consumer = self._subscriber.consumer
         if consumer is None:
             return
+        # At once, or it would begin where Kafka says, which may be behind or ahead.
+        consumer.pause(*assigned)
         rows = await self._places(assigned)
         stored = {
             (row["topic"], row["partition"]): row["next_offset"]
@@ -154,6 +164,8 @@ class Listening:
             offset = stored.get((partition.topic, partition.partition), 0)
             consumer.seek(partition, offset)
             self._hearing.positions[partition.topic, partition.partition] = offset
+            self._placed.add(partition)
+        consumer.resume(*assigned)
 
     async def _places(self, assigned: Collection[TopicPartition]) -> list[asyncpg.Record]:
         """The stored offsets, once the generations are known; asked until there is an answer.
