@@ -19,6 +19,7 @@ from shared.arrival import (
     storable_key,
 )
 from shared.fact import Recorded, registry_of
+from shared.hearing import SWEPT_AT_ONCE
 from shared.service import Parts, tell_metrics
 from shared.telemetry import REGISTRY
 from tests.toy import alpha, beta, gamma
@@ -243,24 +244,20 @@ async def test_many_that_must_stay_keep_none_that_may_leave(world: World) -> Non
     """The sweep goes round by key, however many keys wait in vain."""
     a, b, _ = await three_rooms(world)
     await counted_case(a)
-    waiting = again(Post().arrivals(await facts_of(a)))[1]
-    waiting.parse()
-    waiting.reason, waiting.waits_for = WAITING_FOR_VERSION, "its first"
-    await b.store.worker.execute(
-        "INSERT INTO beta.held (key, topic, partition, record_offset, generation, headers, reason)"
-        " SELECT '0000-' || n, 'alpha.facts', 0, 1000 + n, 'x', '[]', 'waiting_for_cause'"
-        " FROM generate_series(1, 700) AS n"
-    )
-    await b.hearing.take(again([waiting]))
+    first, second = await facts_of(a)
+    post = Post()
+    keys = [f"0000-{number:04}" for number in range(SWEPT_AT_ONCE + 100)]
+    in_vain = [altered(second, subject=key, stream=f"tally-{key}") for key in keys]
+    await b.hearing.take(post.arrivals([*in_vain, second]))
+    assert len(await held_of(b)) == len(keys) + 1
     # Its cause came by another way: as if another instance had taken it in.
-    first = (await facts_of(a))[0]
-    other = await world.start(beta.room())
-    await other.store.worker.execute(
+    await b.store.worker.execute(
         "INSERT INTO beta.watermarks (stream, version) VALUES ($1, 1)", first.stream
     )
-    for _ in range(4):
+    for _ in range(3):
         await b.hearing.sweep()
     assert [f.stream for f in await facts_of(b)] == [f"mirror-{first.subject}"]
+    assert len(await held_of(b)) == len(keys)
 
 
 async def test_too_long_waiting_alarms(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
