@@ -108,17 +108,23 @@ class Relay:
             await asyncio.sleep(self._lease_seconds * (0.1 + secrets.randbelow(100) / 1000))
 
     async def _hold(self) -> None:
+        """Publish while the lease is kept; when any of them ends, all end and start anew.
+
+        No TaskGroup: it passes over a member that ended with a CancelledError which nobody asked
+        for, as aiokafka lets out, and the outbox would stand still without a word.
+        """
+        tasks = [asyncio.create_task(self._lease.keep())]
+        tasks += [asyncio.create_task(publisher.run()) for publisher in self._publishers]
         try:
-            # A group: with the lease, every publisher stops at once.
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._lease.keep())
-                for publisher in self._publishers:
-                    group.create_task(publisher.run())
-        except BaseExceptionGroup as errors:
-            lost = errors.subgroup(LeaseLostError)
-            if lost is not None and len(lost.exceptions) == len(errors.exceptions):
-                raise lost.exceptions[0] from errors
-            raise
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            with suppress(*DATABASE_FAILURES):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
                 await self._lease.release()
+        for task in tasks:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                raise error
+        log.warning("relay starts anew: a publisher was cancelled from inside")
