@@ -80,13 +80,17 @@ def dump(url: str) -> Iterator[Piece]:
 
 
 def database_files(url: str, data_folder: Path) -> Iterator[Piece]:
-    """The files of this database and the server's write-ahead log, below its data folder."""
+    """The files of this database below its server's data folder, with all that was written."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CHECKPOINT")
         (oid,) = connection.execute(
             "SELECT oid FROM pg_database WHERE datname = current_database()"
         ).fetchall()[0]
     yield from files(data_folder / "base" / str(oid))
+
+
+def write_ahead_log(data_folder: Path) -> Iterator[Piece]:
+    """What the server wrote last, of all its databases."""
     yield from files(data_folder / "pg_wal")
 
 

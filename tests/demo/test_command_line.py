@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import pytest
 
 from deploy.infrastructure import Infrastructure
-from sandbox.installation import CHECKOUT
+from deploy.native.process import Identity
+from sandbox.installation import CHECKOUT, STATE_FILE, stop_recorded
 from tests.demo.conftest import Demo
 
 HOUSEHOLDS: Final = 30
@@ -55,23 +61,44 @@ def test_a_wrong_option_is_one_line_and_status_2(words: list[str]) -> None:
     assert done.stderr.startswith("demo: ")
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A demo that was left running: what it said, what it wrote, and where it is."""
+
+    said: str
+    report: dict[str, Any]
+    folder: Path
+
+    @property
+    def installation(self) -> dict[str, Any]:
+        known: dict[str, Any] = json.loads((self.folder / STATE_FILE).read_text())
+        return known
+
+
 @pytest.fixture(scope="module")
-def report(
+def kept(
     infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    """Thirty households from the command line, with the report that it wrote."""
+) -> Iterator[Kept]:
+    """Thirty households from the command line, with a report, left running."""
     path: Path = tmp_path_factory.mktemp("report") / "report.json"
     done = run_demo(
-        *("--households", str(HOUSEHOLDS), "--seed", "1", "--report", str(path)),
+        *("--households", str(HOUSEHOLDS), "--seed", "1", "--keep", "--report", str(path)),
         environment=infrastructure.as_environment(),
     )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    found = re.search(r"source (.*)/environment", done.stdout)
+    try:
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        assert found is not None
+        yield Kept(done.stdout, json.loads(path.read_text()), Path(found[1]))
+    finally:
+        if found is not None:
+            stop_recorded(Path(found[1]))
+            shutil.rmtree(found[1])
 
 
-def test_the_report_says_what_came_of_it(report: dict[str, Any]) -> None:
+def test_the_report_says_what_came_of_it(kept: Kept) -> None:
     """Plan, outcomes by household number, facts, money and no fault."""
+    report = kept.report
     assert report["plan"] == {"households": HOUSEHOLDS, "year": 2025, "seed": 1}
     assert sorted(map(int, report["outcomes"])) == list(range(1, HOUSEHOLDS + 1))
     assert report["faults"] == []
@@ -80,13 +107,50 @@ def test_the_report_says_what_came_of_it(report: dict[str, Any]) -> None:
     assert sum(report["paid_fen"].values()) == paid > 0
 
 
-def test_the_same_seed_gives_the_same_outcomes_and_amounts(
-    demo: Demo, report: dict[str, Any]
-) -> None:
+def test_the_same_seed_gives_the_same_outcomes_and_amounts(demo: Demo, kept: Kept) -> None:
     """Another run, of other size, in other processes: each household fares the same."""
     differing = {
         number: (outcome, demo.outcomes[int(number)])
-        for number, outcome in report["outcomes"].items()
+        for number, outcome in kept.report["outcomes"].items()
         if outcome != json.loads(json.dumps(demo.outcomes[int(number)]))
     }
     assert differing == {}
+
+
+@pytest.mark.parametrize(
+    "words", ["Cases by outcome", "Money by fund", "Notices", "Training", "no difference", "passed"]
+)
+def test_a_person_reads_what_came_of_it(kept: Kept, words: str) -> None:
+    """Tables at the end, the verification, the verdict; and a timeline, masked."""
+    assert words in kept.said
+    assert "sealed:" not in kept.said
+
+
+def test_what_was_kept_still_runs_and_can_be_looked_at(kept: Kept) -> None:
+    """Each process answers where the demo said, and the commands it named work as they stand."""
+    for name, port in kept.installation["ports"].items():
+        path = {"issuer": "/jwks", "bank": "/status"}.get(name, "/docs")
+        assert f"http://127.0.0.1:{port}" in kept.said
+        assert httpx.get(f"http://127.0.0.1:{port}{path}", timeout=30).is_success, name
+    replay = re.search(r"bangfu (replay \S+)", kept.said)
+    assert replay is not None
+    command = f'source "{kept.folder}/environment"; exec "$0" -P -m cli {replay[1]}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ApplicationSubmitted" in done.stdout
+
+
+def test_what_was_kept_ends_when_it_is_stopped(kept: Kept) -> None:
+    """By the ids that were recorded, as ``./run down`` does; a second time there is nothing."""
+    identities = [Identity(**known) for known in kept.installation["processes"].values()]
+    assert all(identity.is_alive() for identity in identities)
+    assert stop_recorded(kept.folder)
+    assert not any(identity.is_alive() for identity in identities)
+    assert not stop_recorded(kept.folder)

@@ -124,13 +124,20 @@ def test_those_who_found_work_left_the_file(demo: Demo) -> None:
 
 
 def test_what_nobody_confirmed_was_asked_until_the_bank_answered(demo: Demo) -> None:
-    """An unresolved payout leaves that state by the bank's word alone, and each did."""
-    unresolved = [told.data["payout_id"] for told in demo.log.named("PayoutUnresolved")]
+    """An unresolved payout leaves that state by the bank's word alone.
+
+    Each was asked for it, unless the word came before the day on which it would have been asked.
+    """
+    unresolved = {told.data["payout_id"]: told.data for told in demo.log.named("PayoutUnresolved")}
     queried = {told.data["payout_id"] for told in demo.log.named("BankQueried")}
-    ended = {told.data["payout_id"] for told in demo.log.named("PayoutConfirmed", "PayoutFailed")}
-    assert unresolved
-    assert set(unresolved) <= queried
-    assert set(unresolved) <= ended
+    ended = {
+        told.data["payout_id"]: told.recorded.occurred_on.isoformat()
+        for told in demo.log.named("PayoutConfirmed", "PayoutFailed")
+    }
+    assert queried & set(unresolved)
+    for payout_id, asked in unresolved.items():
+        assert payout_id in ended
+        assert payout_id in queried or ended[payout_id] <= asked["ask_on"]
 
 
 def test_each_household_was_paid_as_its_bank_was_drawn_to(demo: Demo) -> None:

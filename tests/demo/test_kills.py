@@ -54,7 +54,7 @@ class Blow:
 def drawn_blows(year: int, seed: int) -> list[Blow]:
     """One for each process, on days that are far enough apart to recover from one by one."""
     draw = Random(f"{seed}|kills")
-    days = list(working_days(year))[20:-20]
+    days = list(working_days(year))[20:-40]
     room = len(days) // len(VICTIMS)
     victims = draw.sample(VICTIMS, len(VICTIMS))
     return [
@@ -135,6 +135,8 @@ def disturbed(infrastructure: Infrastructure) -> Iterator[Disturbed]:
         striking = asyncio.create_task(killer.strike_all())
         await run.live(killer.before_day)
         await striking
+        # Should the last of them have been struck when the year was over, it comes to rest first.
+        await run.year.rest.wait(f"{run.plan.year}-12-31")
 
     settings = {"session_timeout_ms": SESSION_TIMEOUT_MS, "lease_seconds": LEASE_SECONDS}
     with own_installation(infrastructure, **settings) as installation:

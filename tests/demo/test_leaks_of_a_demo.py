@@ -16,7 +16,16 @@ from sandbox.installation import INSTRUCTIONS
 from shared.bus import topic_name
 from tests.conftest import servers_folder
 from tests.demo.conftest import Demo
-from tests.leak_sources import database_files, dump, files, pages, segments, tables, topics
+from tests.leak_sources import (
+    database_files,
+    dump,
+    files,
+    pages,
+    segments,
+    tables,
+    topics,
+    write_ahead_log,
+)
 from tests.leaks import Piece, Search
 from tests.personal_values import personal_values
 
@@ -83,13 +92,14 @@ def test_tables_and_dumps_hold_no_personal_value(demo: Demo, search: Search, dat
     assert found(search, [*tables(url), *dump(url)]) == []
 
 
-@pytest.mark.parametrize("database", ["application", "keys"])
-def test_database_files_hold_no_personal_value(demo: Demo, search: Search, database: str) -> None:
+def test_database_files_hold_no_personal_value(demo: Demo, search: Search) -> None:
     """Pages, also of rows long gone, and the write-ahead log, where the server is here."""
     data_folder = servers_folder() / "postgres" / "data"
     if not data_folder.is_dir():
         pytest.skip("the server's files are not on this machine")
-    assert found(search, database_files(_url(demo, database), data_folder)) == []
+    for database in ("application", "keys"):
+        assert found(search, database_files(_url(demo, database), data_folder)) == []
+    assert found(search, write_ahead_log(data_folder)) == []
 
 
 def test_logs_hold_no_personal_value(demo: Demo, search: Search) -> None:

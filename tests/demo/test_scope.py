@@ -101,6 +101,16 @@ async def test_a_case_of_another_office_is_an_unknown_case(
             assert seen[0] == httpx.codes.NOT_FOUND
 
 
+async def test_an_organisation_outside_the_subtree_is_an_unknown_one(demo: Demo) -> None:
+    """The network's own looks keep to the subtree as well."""
+    west = person("county-west", "reviewer")
+    seen = await ask(demo, west, "network", "/organisations/county-east")
+    assert seen == await ask(demo, west, "network", "/organisations/no-such-county")
+    assert seen[0] == httpx.codes.NOT_FOUND
+    own = await ask(demo, west, "network", "/organisations/station-4")
+    assert own[0] == httpx.codes.OK
+
+
 COMMANDS: Final[tuple[tuple[str, str, dict[str, Any]], ...]] = (
     ("intake", "forward", {}),
     ("intake", "register", {}),
