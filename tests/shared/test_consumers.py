@@ -144,6 +144,11 @@ async def publish(world: World, topic: str, facts: list[Recorded]) -> None:
         await bus.discard(producer)
 
 
+def case_in(partition: int) -> str:
+    """A new case whose facts go into that partition."""
+    return next(c for c in iter(new_case, "") if partition_of(c, PARTITIONS) == partition)
+
+
 @pytest.mark.parametrize("committed", [None, 1, 7], ids=["nothing", "less", "more"])
 async def test_a_consumer_begins_where_the_database_says(
     committed: int | None, world: World, monkeypatch: pytest.MonkeyPatch
@@ -153,8 +158,9 @@ async def test_a_consumer_begins_where_the_database_says(
     await world.create_topics("alpha")
     topic = topic_name(world.prefix, "alpha")
     a = await world.start(alpha.room())
-    for _ in range(9):
-        await tell(a, "tally", case := new_case(), alpha.Open())
+    for number in range(9):
+        case = case_in(number % PARTITIONS)
+        await tell(a, "tally", case, alpha.Open())
         await tell(a, "tally", case, alpha.Count(amount=0))
     await publish(world, topic, await facts_of(a))
     b = await world.start(beta.room())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -254,23 +255,25 @@ async def test_a_commit_cut_short_in_hearing_holds_nothing_and_doubles_nothing(
     assert len(kept["facts"]) == 4
 
 
-async def cut(url: str, name: str, stop: asyncio.Event) -> int:
-    """Terminate every connection of a service, again and again; how many there were."""
+CUTS = 10
+
+
+async def cut(url: str, name: str) -> None:
+    """Terminate connections of a service, several times, at any moment of their work."""
     admin = await asyncpg.connect(url)
     ended = 0
     try:
-        while not stop.is_set():
+        while ended < CUTS:
             rows = await admin.fetch(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE $1 AND datname = current_database()"
-                " AND random() < 0.4",
+                " AND (state = 'active' OR random() < 0.2)",
                 f"bangfu-{name}%",
             )
-            ended += len(rows)
-            await asyncio.sleep(0.08)
+            ended += bool(rows)
+            await asyncio.sleep(random.uniform(0.01, 0.1))
     finally:
         await admin.close()
-    return ended
 
 
 async def test_connections_cut_while_hearing_lose_nothing_and_double_nothing(world: World) -> None:
@@ -278,15 +281,13 @@ async def test_connections_cut_while_hearing_lose_nothing_and_double_nothing(wor
     a, b = await two_rooms(world)
     await cases_of(a, [alpha.Count(amount=1, pot=str(n % 5)) for n in range(60)])
     arrivals = Post().arrivals(await facts_of(a))
-    stop = asyncio.Event()
-    cutting = asyncio.ensure_future(cut(world.postgres_url, "beta", stop))
+    cutting = asyncio.create_task(cut(world.postgres_url, "beta"))
     async with asyncio.timeout(60):
-        for start in range(0, len(arrivals), 6):
-            await b.hearing.take(again(arrivals[start : start + 6]))
-        for start in range(0, len(arrivals), 30):
-            await b.hearing.take(again(arrivals[start : start + 30]))
-    stop.set()
-    assert await cutting > 5
+        for start in range(0, len(arrivals), 4):
+            await b.hearing.take(again(arrivals[start : start + 4]))
+        while not cutting.done():
+            await b.hearing.take(again(arrivals[:20]))
+        await cutting
     kept = await kept_of(b)
     assert kept["held"] == []
     assert dict(kept["guards"])["mirrored"] == 60
@@ -301,8 +302,6 @@ async def test_connections_cut_while_deciding_store_each_command_once(world: Wor
     """A COMMIT cut short is unknown, so the command is repeated by its key: one fact a key."""
     a, _ = await two_rooms(world)
     [case] = await cases_of(a, [alpha.Count(amount=0)])
-    stop = asyncio.Event()
-    cutting = asyncio.ensure_future(cut(world.postgres_url, "alpha", stop))
     answered: dict[int, str] = {}
 
     async def count(number: int) -> None:
@@ -316,14 +315,16 @@ async def test_connections_cut_while_deciding_store_each_command_once(world: Wor
                 continue
             answered[number] = done.facts[0].fact_id  # type: ignore[union-attr]  # never refused
 
+    cutting = asyncio.create_task(cut(world.postgres_url, "alpha"))
     async with asyncio.timeout(60):
-        for start in range(0, 40, 4):
-            await asyncio.gather(*(count(n) for n in range(start, start + 4)))
-    stop.set()
-    assert await cutting > 5
+        while not cutting.done():
+            first = len(answered)
+            await asyncio.gather(*(count(n) for n in range(first, first + 4)))
+        await cutting
     facts = [f for f in await facts_of(a) if f.version > 2]
     labels = {f.fact_id: f.read(alpha.room().states).label for f in facts}  # type: ignore[attr-defined]  # Counted
-    assert labels == {answered[n]: str(n) for n in range(40)}
+    assert labels == {fact_id: str(n) for n, fact_id in answered.items()}
+    assert len(labels) == len(facts)
 
 
 async def test_what_nobody_foresaw_ends_the_process_and_skips_nothing(
