@@ -288,6 +288,7 @@ async def test_connections_cut_while_hearing_lose_nothing_and_double_nothing(wor
         while not cutting.done():
             await b.hearing.take(again(arrivals[:20]))
         await cutting
+        await b.hearing.take(again(arrivals))
     kept = await kept_of(b)
     assert kept["held"] == []
     assert dict(kept["guards"])["mirrored"] == 60
