@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.directory import (
-    Actor,
     Delegation,
     Directory,
     DirectoryError,
@@ -15,6 +14,7 @@ from shared.directory import (
     Office,
     Organisation,
 )
+from shared.fact import Actor
 
 BEGIN = date(2025, 1, 1)
 JUNE = date(2025, 6, 1)
