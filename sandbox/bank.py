@@ -238,6 +238,7 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             "due_payments": payments,
             "due_reports": reports,
             "handled": sum(counters.values()),
+            "hears": [self._settings.topic],
             "counters": counters,
             "payments": self._ledger.by_state(),
             "positions": {

@@ -66,8 +66,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--households: from 1 to {MOST_HOUSEHOLDS}")
     if not FIRST_YEAR <= chosen.year <= LAST_YEAR:
         parser.error(f"--year: from {FIRST_YEAR} to {LAST_YEAR}, the years of the sample rules")
-    if chosen.report is not None and not chosen.report.resolve().parent.is_dir():
-        parser.error("--report: no such folder")
+    if chosen.report is not None:
+        if not chosen.report.resolve().parent.is_dir():
+            parser.error("--report: no such folder")
+        if chosen.report.is_dir():
+            parser.error("--report: is a folder")
     return chosen
 
 

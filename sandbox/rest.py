@@ -96,7 +96,13 @@ def _restless(status: Mapping[str, Any], ends: Mapping[str, int], today: str) ->
 
 
 def _behind(status: Mapping[str, Any], ends: Mapping[str, int]) -> int:
-    return sum(1 for partition, at in status["positions"].items() if at < ends.get(partition, 0))
+    """Partitions of heard topics whose end lies ahead; one not yet assigned counts as at 0."""
+    topics, positions = tuple(status["hears"]), status["positions"]
+    return sum(
+        1
+        for partition, end in ends.items()
+        if partition.rpartition("/")[0] in topics and positions.get(partition, 0) < end
+    )
 
 
 def lags(statuses: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

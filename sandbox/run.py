@@ -88,6 +88,9 @@ async def started(
         say("启动服务 services")
         for name in PROCESSES:
             installation.start(name)
+            if installation.detached:
+                # At once, so that whatever happens next, they can be found and stopped.
+                installation.record()
         await installation.wait_until_ready(PROCESSES)
         urls = {name: installation.url(name) for name in PROCESSES}
         client = Client(urls, installation.secret)

@@ -11,6 +11,7 @@ from rich.console import Console
 from deploy.infrastructure import InfrastructureError, start_detached
 from sandbox.installation import CHECKOUT, Installation, StartError
 from sandbox.look_on import own_databases, say_how_to_look_on
+from sandbox.rest import RestlessError
 from sandbox.run import Plan, fresh_folder, started
 from sandbox.year import SHANGHAI
 
@@ -33,9 +34,12 @@ def main() -> None:
     """Start everything, detached; a second call starts a second installation beside the first."""
     try:
         asyncio.run(_up())
-    except (InfrastructureError, StartError) as error:
+    except (InfrastructureError, StartError, RestlessError) as error:
         print(f"up: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        print("已中断，停止用 interrupted; stop what runs with: ./run down", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

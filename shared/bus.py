@@ -102,10 +102,13 @@ def is_birth(record: ConsumerRecord) -> bool:
 
 
 def header(record: ConsumerRecord, name: str) -> str | None:
-    """A header's text; the first counts if it is repeated. None if absent."""
+    """A header's text; the first counts if it is repeated. None if absent.
+
+    A foreign record may hold anything: what is no text is told with its bytes escaped.
+    """
     for key, value in record.headers:
         if key == name:
-            return bytes(value).decode()
+            return None if value is None else bytes(value).decode("utf-8", "backslashreplace")
     return None
 
 

@@ -170,7 +170,7 @@ class Door:
             office = _delegated(directory, claims.subject, acting_office, today)
         if office is None:
             await self.deny(claims.subject, request)
-            raise _no_office(several=bool(offices))
+            raise _no_office(unnamed=acting_office is None and bool(offices))
         organisations = directory.organisations_of(claims.subject, today)
         actor = Actor(claims.subject, office.role, office.organisation)
         return Caller(actor, organisations, offices, sent)
@@ -344,8 +344,8 @@ def _delegated(directory: Directory, person: str, named: str, today: date) -> Of
     return Office(person, organisation, role, today)
 
 
-def _no_office(*, several: bool) -> Problem:
-    if several:
+def _no_office(*, unnamed: bool) -> Problem:
+    if unnamed:
         return problem_of(
             Refusal(
                 "office-not-named",

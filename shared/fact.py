@@ -343,7 +343,7 @@ def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Re
     try:
         if chain_hash(found.attributes, found.raw) != found.hash:
             raise BrokenRecord("hash")
-        if found.version < 1 or found.lamport < 1 or not _is_heard(found.heard):
+        if found.version < 1 or found.lamport < 1 or not is_heard(found.heard):
             raise BrokenRecord("order")
         _ = (found.occurred_on, found.recorded_at, found.schema_version)
         _ = (found.stream, found.subject, found.actor, found.fact_id)
@@ -354,7 +354,7 @@ def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Re
     return found
 
 
-def _is_heard(heard: object) -> bool:
+def is_heard(heard: object) -> bool:
     """Versions by stream, as others wrote it."""
     return isinstance(heard, dict) and all(
         isinstance(stream, str) and "\x00" not in stream and type(version) is int

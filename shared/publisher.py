@@ -24,6 +24,8 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from shared import bus
+from shared.chain import hash_holds
+from shared.fact import claimed_by_headers
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
 from shared.tail import QUERY_SECONDS, Connection, Tail
 
@@ -215,10 +217,15 @@ class Publisher:
         records = bus.read_records(self._bootstrap, self._outbox.topic, starts=starts, until=until)
         async with aclosing(records) as reading:
             async for record in reading:
-                if not bus.is_birth(record):
-                    headers = [(key, bytes(value)) for key, value in record.headers]
-                    # A repeat that a frozen relay left never replaces what came first.
-                    there.setdefault(_identity(headers), bus.header(record, "ce_hash") or "")
+                if bus.is_birth(record):
+                    continue
+                headers = [(key, bytes(value or b"")) for key, value in record.headers]
+                if not _is_ours(headers, record.value):
+                    # Listeners quarantine it; it must neither stop nor mislead the relay.
+                    log.error("foreign record in the topic", offset=record.offset)
+                    continue
+                # A repeat that a frozen relay left never replaces what came first.
+                there.setdefault(_identity(headers), bus.header(record, "ce_hash") or "")
         return there
 
     async def _follow(self, connection: Connection, tail: Tail, producer: Any) -> None:
@@ -355,6 +362,16 @@ def _headers(row: asyncpg.Record) -> Headers:
     if row["traceparent"]:
         headers.append(("ce_traceparent", row["traceparent"].encode()))
     return headers
+
+
+def _is_ours(headers: Headers, value: bytes | None) -> bool:
+    """Whether a record of the topic is one that a relay of this log can have sent."""
+    try:
+        named = {name: text.decode() for name, text in headers}
+        _identity(headers)
+    except UnicodeDecodeError:
+        return False
+    return hash_holds(claimed_by_headers(named, value))
 
 
 def _header_name(attribute: str) -> str:

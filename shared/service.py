@@ -88,6 +88,7 @@ class Parts:
             "timers_rested_on": self.timers.rested_on,
             "timers_stuck": len(self.timers.stuck),
             "outgoing": {name: waiting() for name, waiting in self.outgoing.items()},
+            "hears": list(self.listening.topics) if self.listening else [],
             "positions": {
                 f"{topic}/{partition}": offset
                 for (topic, partition), offset in self.hearing.positions.items()
@@ -223,9 +224,11 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     async def database() -> bool:
         return bool(await parts.store.worker.fetchval("SELECT true"))
 
-    install_telemetry(
-        app, parts.room.name, parts.settings.build, parts.progress, {"database": database}
-    )
+    async def consumer() -> bool:
+        return parts.listening is None or bool(parts.hearing.positions)
+
+    checks = {"database": database, "consumer": consumer}
+    install_telemetry(app, parts.room.name, parts.settings.build, parts.progress, checks)
     app.include_router(routes(parts.door))
     app.include_router(parts.door.work_routes())
 
