@@ -151,8 +151,13 @@ def create_database(admin_url: str, name: str, template: str | None = None) -> s
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template is not None:
         statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-    with psycopg.connect(admin_url, autocommit=True) as connection:
-        connection.execute(statement)
+    try:
+        with psycopg.connect(admin_url, autocommit=True) as connection:
+            connection.execute(statement)
+    except psycopg.OperationalError as error:
+        # `from None`: the cause repeats the address with its password.
+        reason = type(error).__name__
+        raise InfrastructureError(f"BANGFU_POSTGRES_URL: PostgreSQL: {reason}") from None
     return database_url(admin_url, name)
 
 

@@ -1,11 +1,11 @@
 """Rows of a service's log for tests of what carries them, made without the event store."""
 
-import hashlib
 from collections.abc import Sequence
 
 import asyncpg
 import orjson
 
+from shared.fact import chain_hash
 from shared.migrations import Passwords, migrate, role_name, role_url
 
 SERVICE = "intake"
@@ -39,8 +39,7 @@ def columns(rows: Sequence[Row], padding: int = 0) -> tuple[list[object], ...]:
     """The nine arrays of `write_facts`, for (stream, version) each."""
     datas = [f'{{"n":{version},"地":"{"x" * padding}"}}' for _, version in rows]
     hashes = [
-        hashlib.sha256(f"{stream} {version} {data}".encode()).hexdigest()
-        for (stream, version), data in zip(rows, datas, strict=True)
+        chain_hash(envelope(*row), data.encode()) for row, data in zip(rows, datas, strict=True)
     ]
     return (
         [f"case-{stream}" for stream, _ in rows],

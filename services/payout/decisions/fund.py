@@ -8,6 +8,7 @@ from typing import cast
 from services.payout.decisions.offices import wrong_office
 from services.payout.facts import FundCredited, Source
 from shared.fact import Fact, Fen, Recorded
+from shared.money import LARGEST_FEN
 from shared.room import UNKNOWN, Answer, Command, Decided, Refusal, Situation
 
 
@@ -50,6 +51,10 @@ def credit_fund(state: Fund, command: CreditFund, situation: Situation) -> Answe
     if command.amount_fen == 0:
         return Refusal(
             "nothing_credited", "金额为零", "nothing came in", field="amount_fen", status=422
+        )
+    if state.credited_fen + command.amount_fen > LARGEST_FEN:
+        return Refusal(
+            "too_large", "金额过大", "the sum is too large", field="amount_fen", status=422
         )
     if command.occurred_on is not None and command.occurred_on > situation.today:
         return Refusal(
