@@ -128,7 +128,12 @@ async def _found(plan: Plan, client: Client, world: World, year: Year, story: St
 
 
 def fresh_folder(base: Path) -> Path:
-    """A folder of this run's own, named by its start."""
-    folder = base / time.strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """A folder of this run's own, named by its start; a second run in that second waits for it."""
+    while True:
+        folder = base / time.strftime("%Y%m%d-%H%M%S")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            time.sleep(0.2)
+        else:
+            return folder
