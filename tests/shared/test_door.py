@@ -187,7 +187,7 @@ async def test_who_holds_several_offices_names_one(client: httpx.AsyncClient, pa
     assert (answer.status_code, slug(answer)) == (400, "office-not-named")
     assert answer.json()["field"] == "Acting-Office"
     answer = await manager.post("/tallies", OPEN, Acting_Office="west/clerk")
-    assert (answer.status_code, slug(answer)) == (400, "office-not-named")
+    assert (answer.status_code, slug(answer)) == (403, "no-office")
     answer = await manager.post("/tallies", OPEN, Acting_Office="city/clerk")
     assert answer.status_code == 200
     assert (await facts_of(parts))[0].actor.organisation == "city"
