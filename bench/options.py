@@ -1,0 +1,22 @@
+"""What every bench is told: where the servers are, and how much to do how often."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deploy.infrastructure import Infrastructure
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """One run's measure: facts for each arm in each round, and how many write side by side."""
+
+    infrastructure: Infrastructure
+    rounds: int = 7
+    facts: int = 20_000
+    writers: int = 16
+
+
+def tiny(infrastructure: Infrastructure) -> Options:
+    """So little that a test may do it: it shows that a bench works, and measures nothing."""
+    return Options(infrastructure, rounds=1, facts=400, writers=4)
