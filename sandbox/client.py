@@ -1,15 +1,17 @@
 """How the sandbox's people reach the services: over HTTP, with their own tokens, nothing else.
 
 A command that got no answer is sent again with the same idempotency key, so that a service killed
-in mid-answer does a thing once; the answer of the second sending is that of the first.
+in mid-answer does a thing once; the answer of the second sending is that of the first. Where a
+service has several instances, they take turns, as behind a load balancer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import cycle, repeat
 from typing import Any, Final
 
 import aiohttp
@@ -36,10 +38,17 @@ class RefusedError(Exception):
 
 
 class Client:
-    """One connection pool for everybody, a token for each."""
+    """One connection pool for everybody, a token for each.
+
+    ``urls`` is by process; "intake-2" is another instance of the service "intake".
+    """
 
     def __init__(self, urls: Mapping[str, str], secret: str) -> None:
         self._urls = urls
+        self.instances: dict[str, list[str]] = defaultdict(list)
+        for process in urls:
+            self.instances[process.partition("-")[0]].append(process)
+        self._turns = {service: cycle(names) for service, names in self.instances.items()}
         self._secret = secret
         self._tokens: dict[str, str] = {}
         self._http = aiohttp.ClientSession(
@@ -51,6 +60,8 @@ class Client:
         self.commands: Counter[str] = Counter()
         # Told the bytes of every refusal: a test searches them for personal values.
         self.on_refusal: Callable[[bytes], None] = lambda _body: None
+        # Told the service and the answer of every command that was granted.
+        self.on_acknowledged: Callable[[str, Any], None] = lambda _service, _answer: None
 
     async def close(self) -> None:
         await self._http.close()
@@ -78,20 +89,36 @@ class Client:
             "Idempotency-Key": key or str(uuid.uuid4()),
         }
         self.commands[service] += 1
-        return await self._send("POST", service, path, headers, json=body)
+        return self._acknowledged(
+            service, await self._send("POST", service, path, headers, json=body)
+        )
 
     async def public(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         """What anybody may do, without a name."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return await self._send("POST", service, path, headers, json=body)
+        return self._acknowledged(
+            service, await self._send("POST", service, path, headers, json=body)
+        )
 
-    async def open(self, service: str, path: str) -> Any:
-        """What a process tells everybody, such as its status."""
-        return await self._send("GET", service, path, {})
+    def _acknowledged(self, service: str, answer: Any) -> Any:
+        self.on_acknowledged(service, answer)
+        return answer
+
+    async def open(self, process: str, path: str) -> Any:
+        """What one process tells everybody, such as its status."""
+        return await self._send("GET", process, path, {}, processes=repeat(process))
 
     async def _send(
-        self, method: str, service: str, path: str, headers: Mapping[str, str], **rest: Any
+        self,
+        method: str,
+        service: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        processes: Iterator[str] | None = None,
+        **rest: Any,
     ) -> Any:
+        processes = processes or self._turns[service]
         loop = asyncio.get_running_loop()
         deadline = loop.time() + RETRY_SECONDS
         pause = 0.1
@@ -99,7 +126,7 @@ class Client:
             while True:
                 try:
                     async with self._http.request(
-                        method, self._urls[service] + path, headers=headers, **rest
+                        method, self._urls[next(processes)] + path, headers=headers, **rest
                     ) as answer:
                         status, body = answer.status, await answer.read()
                 except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError):

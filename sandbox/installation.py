@@ -59,6 +59,8 @@ class Installation:
     instant: datetime | None = None
     session_timeout_ms: int = 6000
     lease_seconds: float = 5.0
+    # Processes a service: the first is named after it, the second "intake-2".
+    instances: int = 1
     # Detached processes outlive this one; ``stop_recorded`` ends them by what was recorded.
     detached: bool = False
     # What the sandbox's bank does to whom is drawn from these (fate.py).
@@ -83,6 +85,24 @@ class Installation:
     def url(self, name: str) -> str:
         """Where a process answers."""
         return f"http://127.0.0.1:{self.ports[name]}"
+
+    def instances_of(self, service: str) -> list[str]:
+        """The processes of a service; each has its own port and log."""
+        return [service, *(f"{service}-{n}" for n in range(2, self.instances + 1))]
+
+    @property
+    def service_processes(self) -> list[str]:
+        """All instances of all services."""
+        return [name for service in SERVICES for name in self.instances_of(service)]
+
+    @property
+    def process_names(self) -> list[str]:
+        """Everything that is started, in this order."""
+        return ["issuer", *self.service_processes, "bank"]
+
+    def urls(self) -> dict[str, str]:
+        """Where each process answers."""
+        return {name: self.url(name) for name in self.process_names}
 
     def set_clock(self, instant: datetime) -> None:
         """Move business time; every process reads the same file."""
@@ -121,12 +141,13 @@ class Installation:
                     retention_ms=INSTRUCTIONS_KEPT_MS,
                 )
             )
-        names = (*SERVICES, "issuer", "bank")
+        names = self.process_names
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
-        for name in SERVICES:
-            self.environments[name] = self._service_environment(
-                name, passwords[name], keys_passwords[name]
-            )
+        for service in SERVICES:
+            shared = self._service_environment(service, passwords[service], keys_passwords[service])
+            for number, name in enumerate(self.instances_of(service)):
+                own = {"BANGFU_INSTANCE": str(number), "BANGFU_PORT": str(self.ports[name])}
+                self.environments[name] = shared | own
         self.environments["issuer"] = {SECRET_VARIABLE: self.secret}
         self._introduce_bank()
 
@@ -146,7 +167,6 @@ class Installation:
             "BANGFU_JWKS_URL": self.url("issuer") + "/jwks",
             "BANGFU_INSTALLATION": "sandbox",
             "BANGFU_INSTALLATION_SUBJECT": INSTALLER,
-            "BANGFU_PORT": str(self.ports[name]),
             "BANGFU_SESSION_TIMEOUT_MS": str(self.session_timeout_ms),
             "BANGFU_LEASE_SECONDS": str(self.lease_seconds),
             "BANGFU_LOG_LEVEL": "warning",
@@ -158,11 +178,12 @@ class Installation:
     def _introduce_bank(self) -> None:
         """The bank and payout learn each other's address, and payout the bank's public key."""
         keys = new_key_pair()
-        self.environments["payout"] |= {
-            "BANGFU_BANK_SUBSCRIBER": SUBSCRIBER,
-            "BANGFU_BANK_PUBLIC_KEY": keys.public,
-            "BANGFU_BANK_URL": self.url("bank"),
-        }
+        for name in self.instances_of("payout"):
+            self.environments[name] |= {
+                "BANGFU_BANK_SUBSCRIBER": SUBSCRIBER,
+                "BANGFU_BANK_PUBLIC_KEY": keys.public,
+                "BANGFU_BANK_URL": self.url("bank"),
+            }
         said = {
             "FOLDER": str(self.folder / "bank"),
             "PORT": str(self.ports["bank"]),
@@ -189,7 +210,8 @@ class Installation:
             return [sys.executable, "-m", "sandbox.issuer", "--port", port, "--people", people]
         if name == "bank":
             return [sys.executable, "-m", "sandbox.bank"]
-        return [sys.executable, "-m", f"services.{name}.main"]
+        service = self.environments[name]["BANGFU_SERVICE"]
+        return [sys.executable, "-m", f"services.{service}.main"]
 
     def start(self, name: str) -> None:
         """Start one process; its output goes to its log."""

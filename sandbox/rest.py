@@ -9,7 +9,8 @@ over HTTP, is asked first; the sandbox's own people wait for their answers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sandbox.client import Client
@@ -34,10 +35,16 @@ class Rest:
 
     async def look(self) -> Statuses:
         """The status of all services and the bank."""
-        bank = await self._client.open("bank", "/status")
-        answers = await asyncio.gather(*(self._client.open(name, "/status") for name in SERVICES))
+        bank = await self._ask("bank")
+        answers = await asyncio.gather(*(self._ask(name) for name in SERVICES))
         self.latest = {"bank": bank, **dict(zip(SERVICES, answers, strict=True))}
         return self.latest
+
+    async def _ask(self, service: str) -> Mapping[str, Any]:
+        """How a service stands: all of its instances as one."""
+        asked = (self._client.open(name, "/status") for name in self._client.instances[service])
+        answers = await asyncio.gather(*asked)
+        return answers[0] if len(answers) == 1 else as_one(answers)
 
     async def wait(self, today: str, patience_seconds: float = PATIENCE_SECONDS) -> Statuses:
         """Until a look finds everything at rest. Raises RestlessError."""
@@ -52,7 +59,7 @@ class Rest:
             # Those that were at work a moment ago are asked alone; only a look at all decides.
             if not first:
                 for name in restless:
-                    self.latest[name] = await self._client.open(name, "/status")
+                    self.latest[name] = await self._ask(name)
                 found = reasons(self.latest, today)
                 restless = {name for name, _ in found}
             if first or not restless:
@@ -63,6 +70,36 @@ class Rest:
                     return self.latest
             if loop.time() > deadline:
                 raise RestlessError("; ".join(f"{name}: {why}" for name, why in found))
+
+
+def as_one(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The statuses of several instances of one service, as if one had answered.
+
+    What is on its way in any of them is on its way; where one has heard up to, all have. The relay
+    is the one that holds the lease.
+    """
+    relays = [answer["relay"] for answer in answers]
+    rested = {answer["timers_rested_on"] for answer in answers}
+    return {
+        **answers[0],
+        "in_flight": sum(answer["in_flight"] for answer in answers),
+        "timers_rested_on": rested.pop() if len(rested) == 1 else None,
+        "timers_stuck": max(answer["timers_stuck"] for answer in answers),
+        "outgoing": _highest([answer["outgoing"] for answer in answers]),
+        "positions": _highest([answer["positions"] for answer in answers]),
+        "held": _highest([answer["held"] for answer in answers]),
+        "last_position": max(answer["last_position"] for answer in answers),
+        "relay": max(relays, key=lambda relay: (relay["is_holder"], relay["epoch"])),
+        "lag": dict(sum((Counter(answer["lag"]) for answer in answers), Counter())),
+    }
+
+
+def _highest(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    highest: dict[str, int] = {}
+    for each in counts:
+        for name, count in each.items():
+            highest[name] = max(count, highest.get(name, count))
+    return highest
 
 
 def reasons(statuses: Mapping[str, Mapping[str, Any]], today: str) -> list[tuple[str, str]]:

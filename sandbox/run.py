@@ -16,12 +16,11 @@ from typing import Final
 from sandbox.client import Client
 from sandbox.founding import announce_parameters, credit_fund, found_world, open_classes
 from sandbox.households import Household, household
-from sandbox.installation import INSTALLER, SERVICES, SUBSCRIBER, Installation
+from sandbox.installation import INSTALLER, SUBSCRIBER, Installation
 from sandbox.story import Story
 from sandbox.world import World, build_world
 from sandbox.year import FIRST_DAY, Progress, Year, opening
 
-PROCESSES: Final = ("issuer", *SERVICES, "bank")
 SPARE_PLACES: Final = 10
 
 Say = Callable[[str], None]
@@ -86,14 +85,13 @@ async def started(
     client: Client | None = None
     try:
         say("启动服务 services")
-        for name in PROCESSES:
+        for name in installation.process_names:
             installation.start(name)
             if installation.detached:
                 # At once, so that whatever happens next, they can be found and stopped.
                 installation.record()
-        await installation.wait_until_ready(PROCESSES)
-        urls = {name: installation.url(name) for name in PROCESSES}
-        client = Client(urls, installation.secret)
+        await installation.wait_until_ready(installation.process_names)
+        client = Client(installation.urls(), installation.secret)
         story = Story(plan.seed, _households(plan, world))
         year = Year(installation, client, story, show)
         say("设立组织、公布参数 organisations and parameters")

@@ -165,9 +165,12 @@ class Door:
             return Caller(Actor(claims.subject, "client"), (), (), sent, client=True)
         if claims.subject == self._installation_subject:
             return Caller(Actor(claims.subject, "installation"), (), (), sent)
-        office = _acting(offices, acting_office)
-        if office is None and acting_office:
-            office = _delegated(directory, claims.subject, acting_office, today)
+        office = _office_of(directory, claims.subject, acting_office, today)
+        # Another instance may have seated them a moment ago: no refusal on yesterday's copy.
+        if office is None and await self.desk.reference.refresh():
+            directory = self.desk.reference.directory
+            offices = directory.offices_of(claims.subject, today)
+            office = _office_of(directory, claims.subject, acting_office, today)
         if office is None:
             await self.deny(claims.subject, request)
             raise _no_office(unnamed=acting_office is None and bool(offices))
@@ -329,11 +332,13 @@ class Door:
         return router
 
 
-def _acting(offices: Sequence[Office], named: str | None) -> Office | None:
-    """The office acted in: the one named, or the only one."""
+def _office_of(directory: Directory, person: str, named: str | None, today: date) -> Office | None:
+    """The office acted in: the one named, own or delegated, or the only one."""
+    offices = directory.offices_of(person, today)
     if named is None:
         return offices[0] if len(offices) == 1 else None
-    return next((o for o in offices if f"{o.organisation}/{o.role}" == named), None)
+    own = next((o for o in offices if f"{o.organisation}/{o.role}" == named), None)
+    return own or _delegated(directory, person, named, today)
 
 
 def _delegated(directory: Directory, person: str, named: str, today: date) -> Office | None:

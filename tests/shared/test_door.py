@@ -181,6 +181,19 @@ async def test_who_holds_no_office_today_is_told_so_and_recorded(
     assert [row["actor"] for row in rows] == ["stranger", "clerk"]
 
 
+async def test_an_office_taken_at_another_instance_counts_at_once(
+    client: httpx.AsyncClient, parts: Parts, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is refused, or recorded as refused, on a copy of the tree that is a moment old."""
+    monkeypatch.setattr(desk_module, "REFERENCE_SECONDS", 3_600)
+    assert (await Visitor(client, "clerk").get("/work")).status_code == 200
+    other = await world.start(alpha.room(), issuer=ISSUER, instance="1")
+    office = {"person": "stranger", "organisation": "west", "role": "clerk"}
+    await hear_of(other, "OfficeTaken", **office, from_day="2020-01-01")
+    assert (await Visitor(client, "stranger").get("/work")).status_code == 200
+    assert await parts.store.worker.fetchval("SELECT count(*) FROM alpha.denials") == 0
+
+
 async def test_who_holds_several_offices_names_one(client: httpx.AsyncClient, parts: Parts) -> None:
     manager = Visitor(client, "manager")
     answer = await manager.post("/tallies", OPEN)
