@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -204,6 +204,31 @@ async def create_topic(
                 await _give_birth(bootstrap, consumer, state)
                 state = await _state(consumer, name, found)
             return state.generation()
+
+
+async def answers(bootstrap: str, seconds: float) -> bool:
+    """Whether a broker answers a question within that time; never raises, and leaves nothing."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(seconds * 1000))
+    # In tasks of their own: cut off, aiokafka may let out a cancellation that nobody asked for.
+    asked = await _within(seconds, _ask(admin))
+    await _within(DISCARD_SECONDS, admin.close())
+    return asked
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work ended well within that time; whatever else it did is nobody's concern."""
+    task = asyncio.create_task(work)
+    done, _ = await asyncio.wait({task}, timeout=seconds)
+    if not done:
+        task.cancel()
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        return False
+    return not task.cancelled() and task.exception() is None
+
+
+async def _ask(admin: Any) -> None:
+    await admin.start()
+    await admin.list_topics()
 
 
 async def read_topic(bootstrap: str, topic: str) -> TopicState:

@@ -33,7 +33,7 @@ from shared.event_store import (
 from shared.fact import Actor, Head, Origin, Recorded
 from shared.network_copy import NETWORK_KIND
 from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
-from shared.telemetry import APPENDED_FACTS, CONFLICTS
+from shared.telemetry import APPENDED_FACTS, CONFLICTS, CONTENDED
 from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
 
 log = structlog.get_logger()
@@ -200,6 +200,7 @@ class Desk:
                 longest = FAULT_PAUSE_SECONDS * (attempt + 1)
             self.forget([stream])
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret in a pause
+        CONTENDED.labels(self.room.name).inc()
         raise Contended
 
     def _names(self, tell: Tell) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Annotated, Any, Final
 
 import orjson
@@ -22,12 +22,12 @@ from shared.desk import Contended, Desk, Done, Key, KeyReused
 from shared.directory import Directory, Office
 from shared.event_store import is_passing
 from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
-from shared.identity import TokenVerifier
+from shared.identity import Claims, TokenVerifier
 from shared.keys import KeyStore
 from shared.problems import CORRELATION_SCOPE_KEY, Problem
 from shared.room import UNKNOWN, Command, Refusal, Tell
 from shared.sealed import Category, is_sealed, seal
-from shared.telemetry import COMMAND_SECONDS, child_traceparent
+from shared.telemetry import COMMAND_SECONDS, REFUSED_TOKENS, child_traceparent
 from shared.workspace import Cause
 
 log = structlog.get_logger()
@@ -35,6 +35,12 @@ log = structlog.get_logger()
 LARGEST_PAGE: Final = 1000
 # What no fact could hold is not even looked at.
 LARGEST_BODY_BYTES: Final = 4 * LARGEST_DATA_BYTES
+
+UNAUTHENTICATED: Final = 401
+FORBIDDEN: Final = 403
+# The actor of a refusal whose token proves nobody.
+NOBODY: Final = "nobody"
+NOBODY_SECONDS: Final = 60.0
 
 TOO_LARGE: Final = Refusal(
     "request-too-large", "请求内容过大", "the request is too large for a fact", status=413
@@ -124,6 +130,8 @@ class Door:
         self._verifier = verifier
         self._installation_subject = installation_subject
         self.in_flight = 0
+        # By route and reason, so it holds no more than there are of both.
+        self._nobody_recorded_at: dict[str, float] = {}
 
     async def reader(
         self,
@@ -155,7 +163,7 @@ class Door:
     async def _caller(
         self, request: Request, authorization: str | None, acting_office: str | None, key: str
     ) -> Caller:
-        claims = await self._verifier.from_header(authorization)
+        claims = await self._claims(request, authorization)
         await self.desk.reference.keep_fresh()
         today = self.desk.clock.today()
         directory = self.desk.reference.directory
@@ -178,12 +186,35 @@ class Door:
         actor = Actor(claims.subject, office.role, office.organisation)
         return Caller(actor, organisations, offices, sent)
 
+    async def _claims(self, request: Request, authorization: str | None) -> Claims:
+        """Who is calling; a token that does not hold is counted, and recorded as nobody's."""
+        try:
+            return await self._verifier.from_header(authorization)
+        except Problem as problem:
+            if problem.status == UNAUTHENTICATED:
+                await self._refused_token(request, problem.slug)
+            raise
+
+    async def _refused_token(self, request: Request, reason: str) -> None:
+        """One row a minute for each route and reason: whoever has no name fills no table."""
+        REFUSED_TOKENS.labels(self.desk.room.name, reason).inc()
+        attempt = f"{_attempt(request)}: {reason}"
+        recorded_at = self._nobody_recorded_at.get(attempt, -NOBODY_SECONDS)
+        if monotonic() - recorded_at < NOBODY_SECONDS:
+            return
+        self._nobody_recorded_at[attempt] = monotonic()
+        try:
+            await self.desk.store.deny(NOBODY, attempt, "")
+        except Exception as error:
+            # Without a database he is refused all the same.
+            if not is_passing(error):
+                raise
+
     async def deny(self, person: str, request: Request) -> None:
         """Record a refused request by its route: its path holds whatever somebody typed into it."""
-        route = getattr(request.scope.get("route"), "path", "")
         ids = (str(value) for value in request.path_params.values())
         subject = next((text for text in ids if _OUR_ID.fullmatch(text)), "")
-        await self.desk.store.deny(person, f"{request.method} {route}", subject)
+        await self.desk.store.deny(person, _attempt(request), subject)
 
     async def _sent(self, request: Request, key: str) -> Sent:
         raw = await request.body()
@@ -248,6 +279,9 @@ class Door:
                 perf_counter() - began
             )
         if isinstance(done, Refusal):
+            if done.status == FORBIDDEN:
+                subject = identity if _OUR_ID.fullmatch(identity) else ""
+                await self.desk.store.deny(caller.actor.person, type(command).__name__, subject)
             raise problem_of(done)
         return _answer(done)
 
@@ -330,6 +364,11 @@ class Door:
             return await self.work(caller, after, limit)
 
         return router
+
+
+def _attempt(request: Request) -> str:
+    """The method and the route, never the path as it was sent."""
+    return f"{request.method} {getattr(request.scope.get('route'), 'path', '')}"
 
 
 def _office_of(directory: Directory, person: str, named: str | None, today: date) -> Office | None:

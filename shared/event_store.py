@@ -18,6 +18,7 @@ import orjson
 
 from shared.fact import Recorded, canonical
 from shared.room import Condition, ReferenceRow, View
+from shared.telemetry import DENIALS
 
 
 class Conflict(Exception):
@@ -337,6 +338,7 @@ class EventStore:
 
     async def deny(self, actor: str, attempt: str, subject: str) -> None:
         """Record a refused look or act, by actor, outside the case."""
+        DENIALS.labels(self.schema).inc()
         await self.office.execute(
             f"SELECT {self.schema}.api_deny($1, $2, $3)",
             actor,

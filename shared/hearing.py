@@ -94,6 +94,8 @@ class Hearing:
         self.positions: dict[tuple[str, int], int] = {}
         self.held_by_reason: dict[str, int] = {}
         self.oldest_held_seconds = 0.0
+        self.oldest_seconds_by_reason: dict[str, float] = {}
+        self.released = 0
         self._alarmed_at = -HELD_TOO_LONG_SECONDS
         # Sweeping goes by key; all that is held is tried once after a start.
         self._swept_to = ""
@@ -165,12 +167,14 @@ class Hearing:
     async def sweep(self) -> None:
         """Try what is held once more: its cause may have come by another way."""
         rows = await self._desk.store.worker.fetch(
-            "SELECT reason, bool_or(released) AS released, count(*) AS rows, "  # noqa: S608 - the schema is the room's own name
+            "SELECT reason, count(*) FILTER (WHERE released) AS released, count(*) AS rows, "  # noqa: S608 - the schema is the room's own name
             "extract(epoch FROM clock_timestamp() - min(held_since))::float8 AS seconds "
             f"FROM {self._schema}.held GROUP BY reason"
         )
         self.held_by_reason = {row["reason"]: row["rows"] for row in rows}
-        self.oldest_held_seconds = max((row["seconds"] for row in rows), default=0.0)
+        self.oldest_seconds_by_reason = {row["reason"]: row["seconds"] for row in rows}
+        self.oldest_held_seconds = max(self.oldest_seconds_by_reason.values(), default=0.0)
+        self.released = sum(row["released"] for row in rows)
         self._alarm()
         if not any(row["released"] or row["reason"] in LEAVES_BY_ITSELF for row in rows):
             self._swept_all = True

@@ -36,6 +36,17 @@ SEND_SECONDS: Final = 15.0
 CHUNK_ROWS: Final = 1_000
 # Between two checkpoints lie a few chunks; far more means that the checkpoint is not this topic's.
 LARGEST_READ_BACK: Final = 200_000
+# Each needs a person, and has a line in docs/operating.md.
+ALARM_KINDS: Final = (
+    "topic_not_ours",
+    "partitions_differ",
+    "generation_changed",
+    "topic_shrunk",
+    "checkpoint_lost",
+    "log_shrunk",
+    "forked",
+    "unreadable",
+)
 
 log = structlog.get_logger(__name__)
 

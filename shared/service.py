@@ -20,7 +20,6 @@ import uvloop
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 
-from shared.arrival import REASONS
 from shared.bus import topic_name
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock, FileClock, RealClock
@@ -28,28 +27,20 @@ from shared.desk import Desk
 from shared.door import UNREACHABLE, Door, problem_of
 from shared.event_store import EventStore, is_passing
 from shared.fact import Origin
+from shared.health import Check
 from shared.hearing import Hearing
 from shared.identity import TokenVerifier
 from shared.keys import KeyStore
 from shared.listening import Listening
+from shared.measuring import Measuring
 from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
 from shared.room import Room
 from shared.settings import ServiceSettings, load_settings
-from shared.telemetry import (
-    CONSUMER_LAG,
-    HELD_RECORDS,
-    HELD_SECONDS,
-    MARK_AGE_SECONDS,
-    RELAY_LAG,
-    Progress,
-    configure_logging,
-    install_telemetry,
-)
+from shared.telemetry import Progress, configure_logging, install_telemetry
 from shared.timers import Timers
 
 COMMAND_TIMEOUT_SECONDS: Final = 30.0
-METRICS_SECONDS: Final = 1.0
 FAULTS_OF_THE_LOG: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -76,6 +67,19 @@ class Parts:
     progress: Progress
     # What a room's background tasks still have to do, by name: a day is not over before.
     outgoing: dict[str, Callable[[], int]] = field(default_factory=dict)
+    # For how many seconds what is sent out has met no answer, by the same names.
+    unanswered: dict[str, Callable[[], float]] = field(default_factory=dict)
+
+    def checks(self) -> dict[str, Check]:
+        """What must hold before the process is sent work."""
+
+        async def database() -> bool:
+            return bool(await self.store.worker.fetchval("SELECT true"))
+
+        async def consumer() -> bool:
+            return self.listening is None or bool(self.hearing.positions)
+
+        return {"database": database, "consumer": consumer}
 
     async def status(self) -> dict[str, Any]:
         """One cheap answer: is anything of this service still on its way?
@@ -220,15 +224,7 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     install_problem_handlers(app)
     for fault in FAULTS_OF_THE_LOG:
         app.exception_handler(fault)(_on_fault_of_the_log)
-
-    async def database() -> bool:
-        return bool(await parts.store.worker.fetchval("SELECT true"))
-
-    async def consumer() -> bool:
-        return parts.listening is None or bool(parts.hearing.positions)
-
-    checks = {"database": database, "consumer": consumer}
-    install_telemetry(app, parts.room.name, parts.settings.build, parts.progress, checks)
+    install_telemetry(app, parts.room.name, parts.settings.build, parts.progress, parts.checks())
     app.include_router(routes(parts.door))
     app.include_router(parts.door.work_routes())
 
@@ -241,29 +237,6 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
         return _json(await parts.store.overview())
 
     return app
-
-
-def tell_metrics(parts: Parts) -> None:
-    """Set the gauges to how things stand now."""
-    name = parts.room.name
-    relay = parts.relay.status()
-    RELAY_LAG.labels(name).set(sum(o.seen - o.published for o in relay.outboxes))
-    MARK_AGE_SECONDS.labels(name).set(max(o.blocked_seconds for o in relay.outboxes))
-    behind = parts.listening.lag() if parts.listening else {}
-    for topic, lag in behind.items():
-        CONSUMER_LAG.labels(name, topic).set(lag)
-    for reason in REASONS:
-        HELD_RECORDS.labels(name, reason).set(parts.hearing.held_by_reason.get(reason, 0))
-    HELD_SECONDS.labels(name).set(parts.hearing.oldest_held_seconds)
-    parts.progress.work("hearing", waiting=any(behind.values()))
-    parts.progress.work("relay", waiting=relay.is_holder and not relay.is_at_rest())
-
-
-async def _tell_metrics(parts: Parts) -> None:
-    parts.progress.work("timers")
-    while True:
-        tell_metrics(parts)
-        await asyncio.sleep(METRICS_SECONDS)
 
 
 async def _serve(
@@ -288,7 +261,7 @@ async def _serve(
             for each in (
                 parts.relay.run(),
                 parts.timers.run(),
-                _tell_metrics(parts),
+                Measuring(parts).run(),
                 *([parts.listening.run()] if parts.listening else []),
                 *(each(parts) for each in background),
                 server.serve(),

@@ -49,12 +49,25 @@ __all__ = [
     "COMMAND_SECONDS",
     "CONFLICTS",
     "CONSUMER_LAG",
+    "CONTENDED",
+    "DENIALS",
     "HEARD_FACTS",
     "HELD_RECORDS",
+    "HELD_RELEASED",
     "HELD_SECONDS",
     "MARK_AGE_SECONDS",
+    "OUTGOING",
+    "REACHABLE",
+    "READY",
+    "REFUSED_TOKENS",
     "REGISTRY",
+    "RELAY_ALARM",
+    "RELAY_BEHIND_SECONDS",
+    "RELAY_HOLDER",
     "RELAY_LAG",
+    "SILENT_SECONDS",
+    "TIMERS_STUCK",
+    "UNANSWERED_SECONDS",
     "Progress",
     "child_traceparent",
     "configure_logging",
@@ -71,7 +84,28 @@ __all__ = [
 
 REGISTRY = CollectorRegistry()
 RELAY_LAG = Gauge(
-    "bangfu_relay_lag_facts", "Committed facts not yet published", ["service"], registry=REGISTRY
+    "bangfu_relay_lag_facts",
+    "Rows of an outbox drawn and not yet published, told by the relay that holds the lease",
+    ["service", "outbox"],
+    registry=REGISTRY,
+)
+RELAY_BEHIND_SECONDS = Gauge(
+    "bangfu_relay_behind_seconds",
+    "How long an outbox has not been published to its end",
+    ["service", "outbox"],
+    registry=REGISTRY,
+)
+RELAY_ALARM = Gauge(
+    "bangfu_relay_alarm",
+    "1 if the outbox stands still until somebody has looked, by the kind of alarm",
+    ["service", "outbox", "kind"],
+    registry=REGISTRY,
+)
+RELAY_HOLDER = Gauge(
+    "bangfu_relay_holder",
+    "1 in the process that holds the relay's lease",
+    ["service"],
+    registry=REGISTRY,
 )
 CONSUMER_LAG = Gauge(
     "bangfu_consumer_lag_records",
@@ -87,14 +121,69 @@ HELD_RECORDS = Gauge(
 )
 HELD_SECONDS = Gauge(
     "bangfu_held_oldest_seconds",
-    "How long the record that has been held the longest has been held",
+    "How long the record that has been held the longest for a reason has been held",
+    ["service", "reason"],
+    registry=REGISTRY,
+)
+HELD_RELEASED = Gauge(
+    "bangfu_held_released_records",
+    "Records that somebody has released and that are not yet taken in again",
     ["service"],
     registry=REGISTRY,
 )
 MARK_AGE_SECONDS = Gauge(
     "bangfu_mark_age_seconds",
-    "How long the mark of committed facts has not reached the last position drawn",
+    "How long an open transaction has kept the mark of an outbox from its last position drawn",
+    ["service", "outbox"],
+    registry=REGISTRY,
+)
+TIMERS_STUCK = Gauge(
+    "bangfu_timers_stuck",
+    "Timers that are due and have no effect on the state as it is",
     ["service"],
+    registry=REGISTRY,
+)
+OUTGOING = Gauge(
+    "bangfu_outgoing_waiting",
+    "What a room still has to send out, such as questions to the bank",
+    ["service", "what"],
+    registry=REGISTRY,
+)
+UNANSWERED_SECONDS = Gauge(
+    "bangfu_outgoing_unanswered_seconds",
+    "How long what a room sends out has met no answer",
+    ["service", "what"],
+    registry=REGISTRY,
+)
+SILENT_SECONDS = Gauge(
+    "bangfu_component_silent_seconds",
+    "How long a part of the process that has work has not got on; liveness fails at 30",
+    ["service", "component"],
+    registry=REGISTRY,
+)
+READY = Gauge("bangfu_ready", "1 if the process may be sent work", ["service"], registry=REGISTRY)
+REACHABLE = Gauge(
+    "bangfu_server_reachable",
+    "1 if a server answers this process within two seconds",
+    ["service", "server"],
+    registry=REGISTRY,
+)
+CONTENDED = Counter(
+    "bangfu_contended",
+    "Commands given up after meeting newer versions again and again",
+    ["service"],
+    registry=REGISTRY,
+)
+DENIALS = Counter(
+    "bangfu_denials",
+    "Looks and acts that were refused for want of a right",
+    ["service"],
+    registry=REGISTRY,
+)
+REFUSED_TOKENS = Counter(
+    "bangfu_refused_tokens",
+    "Requests without a token that holds, by what is wrong with it",
+    ["service", "reason"],
     registry=REGISTRY,
 )
 APPENDED_FACTS = Counter(

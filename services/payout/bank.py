@@ -8,6 +8,7 @@ itself or as an answer. Which payouts are asked about is decided by a timer; thi
 import asyncio
 from collections.abc import Mapping
 from datetime import date
+from time import monotonic
 from typing import Annotated, Any, Final
 
 import asyncpg
@@ -138,9 +139,11 @@ class Questions:
         # Answered, with or without news, by payout: the number of the question.
         self._answered: dict[str, int] = {}
         self._open = 0
+        self._failing_since: float | None = None
         self._woken = True
         parts.desk.after_write.append(self.wake)
         parts.outgoing["bank_questions"] = self.waiting
+        parts.unanswered["bank_questions"] = self.unanswered_seconds
 
     def wake(self) -> None:
         """Facts were written: there may be a new question among them."""
@@ -150,6 +153,11 @@ class Questions:
         """How many questions may still have to be put."""
         return max(self._open, int(self._woken))
 
+    def unanswered_seconds(self) -> float:
+        """For how long a question has not met an answer."""
+        since = self._failing_since
+        return 0.0 if since is None else monotonic() - since
+
     async def run(self) -> None:
         """Ask until cancelled. A time-out changes nothing: the question is put again."""
         pause = POLL_SECONDS
@@ -158,6 +166,7 @@ class Questions:
             if self._woken or self._open or idle > IDLE_SECONDS:
                 self._woken, idle = False, 0.0
                 failed = await self._round()
+                self._failing_since = (self._failing_since or monotonic()) if failed else None
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if failed else POLL_SECONDS
             await asyncio.sleep(pause)
             idle += pause

@@ -13,6 +13,7 @@ from services.payout.instructions import TABLE, topic_of
 from services.payout.reactions import REACTIONS
 from services.payout.settings import PayoutSettings
 from services.payout.timers import TIMERS
+from services.payout.unresolved import tell_unresolved
 from shared.door import Door
 from shared.fact import registry_of
 from shared.room import Act, Room, StreamKind
@@ -97,7 +98,7 @@ def main() -> None:
         routes,
         PayoutSettings,
         extra_outboxes={TABLE: topic_of(settings.bank_subscriber)},
-        background=(bank.questions(settings),),
+        background=(bank.questions(settings), tell_unresolved),
     )
 
 

@@ -324,21 +324,21 @@ async def test_ready_names_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_the_metrics_of_an_operator_are_there() -> None:
-    RELAY_LAG.labels("intake").set(3)
+    RELAY_LAG.labels("intake", "facts").set(3)
     CONSUMER_LAG.labels("intake", "notice.facts").set(4)
     HELD_RECORDS.labels("intake", "waiting").set(1)
     HELD_RECORDS.labels("intake", "quarantined").set(2)
-    MARK_AGE_SECONDS.labels("intake").set(0.5)
+    MARK_AGE_SECONDS.labels("intake", "facts").set(0.5)
     APPENDED_FACTS.labels("intake").inc(7)
     COMMAND_SECONDS.labels("intake", "SubmitApplication").observe(0.03)
     async with application(Progress()) as client:
         answer = await client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     for line in (
-        'bangfu_relay_lag_facts{service="intake"} 3.0',
+        'bangfu_relay_lag_facts{outbox="facts",service="intake"} 3.0',
         'bangfu_consumer_lag_records{service="intake",topic="notice.facts"} 4.0',
         'bangfu_held_records{reason="quarantined",service="intake"} 2.0',
-        'bangfu_mark_age_seconds{service="intake"} 0.5',
+        'bangfu_mark_age_seconds{outbox="facts",service="intake"} 0.5',
         'bangfu_build_info{build="build-7",service="intake"} 1.0',
         'bangfu_command_seconds_count{command="SubmitApplication",service="intake"} 1.0',
         "bangfu_appended_facts_total",
