@@ -300,15 +300,8 @@ class Door:
 
     async def work(self, caller: Caller, after: str, limit: int) -> WorkList:
         """What the caller's offices have to do, oldest key first."""
-        rows = await self.desk.store.query_views(
-            caller.organisations,
-            "model = 'work' AND organisation = ANY ($1) AND role = ANY ($2) AND key > $3 "
-            "ORDER BY key LIMIT $4",
-            list(caller.organisations),
-            sorted({office.role for office in caller.offices}),
-            after,
-            limit + 1,
-        )
+        roles = sorted({office.role for office in caller.offices})
+        rows = await self.desk.store.work(caller.organisations, roles, after, limit + 1)
         items = [
             WorkItem(
                 task=row["status"],
@@ -327,14 +320,11 @@ class Door:
 
     async def view(self, caller: Caller, model: str, key: str) -> Mapping[str, Any]:
         """One document of a read model; unknown and unseen are the same problem."""
-        rows = await self.desk.store.query_views(
-            caller.organisations, "model = $1 AND key = $2", model, key
-        )
-        if not rows:
+        document = await self.desk.store.document(caller.organisations, model, key)
+        if document is None:
             subject = key if _OUR_ID.fullmatch(key) else ""
             await self.desk.store.deny(caller.actor.person, f"view {model}", subject)
             raise problem_of(UNKNOWN)
-        document: Mapping[str, Any] = rows[0]["document"]
         return document
 
     async def views(

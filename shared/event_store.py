@@ -413,6 +413,28 @@ class EventStore:
             "next_timer_on": next_timer,
         }
 
+    async def document(
+        self, organisations: Sequence[str], model: str, key: str
+    ) -> Mapping[str, Any] | None:
+        """One document of a read model, if row-level security lets these organisations see it."""
+        found = await self.office.fetchval(
+            f"SELECT {self.schema}.api_view($1, $2, $3)", ",".join(organisations), model, key
+        )
+        return None if found is None else dict(orjson.loads(found))
+
+    async def work(
+        self, organisations: Sequence[str], roles: Sequence[str], after: str, limit: int
+    ) -> list[dict[str, Any]]:
+        """Rows of the work lists of these organisations' own offices, by key."""
+        rows = await self.office.fetch(
+            f"SELECT * FROM {self.schema}.api_work($1, $2, $3, $4)",  # noqa: S608 - as above
+            list(organisations),
+            list(roles),
+            after,
+            limit,
+        )
+        return [{**dict(row), "document": orjson.loads(row["document"])} for row in rows]
+
     async def query_views(
         self, organisations: Sequence[str], where: str, *arguments: Any
     ) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.clock import ElapsedTime
+from shared.pools import keep_as_it_is
 from shared.sealed import NONCE_BYTES, Category, DataKey, SealedError, Token, new_key, parse, unseal
 
 SCHEMA = "keys"
@@ -120,6 +121,7 @@ class KeyStore:
             max_size=4,
             timeout=10,
             command_timeout=10,
+            reset=keep_as_it_is,
             server_settings={
                 "application_name": "bangfu-keys",
                 "statement_timeout": "10000",

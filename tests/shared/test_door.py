@@ -332,6 +332,6 @@ async def test_a_look_while_the_log_is_away_asks_to_come_again(
     async def fails(*_: Any) -> None:
         raise asyncpg.AdminShutdownError("cut")
 
-    monkeypatch.setattr(parts.store, "query_views", fails)
+    monkeypatch.setattr(parts.store, "document", fails)
     answer = await clerk.get(f"/tallies/{new_case()}")
     assert (answer.status_code, slug(answer)) == (503, "log-unreachable")

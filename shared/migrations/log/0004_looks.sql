@@ -1,0 +1,28 @@
+-- The two looks that most commands begin with, each in one round trip. They run with the rights of
+-- the caller, so row-level security decides what is seen; the setting ends with the statement.
+-- depends: 0003_api
+
+CREATE FUNCTION api_view(p_organisations text, p_model text, p_key text) RETURNS text
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM set_config('app.organisations', p_organisations, true);
+    RETURN (SELECT v.document FROM views v WHERE v.model = p_model AND v.key = p_key);
+END $$;
+
+-- What the offices of these organisations have to do, by key.
+CREATE FUNCTION api_work(p_organisations text[], p_roles text[], p_after text, p_limit integer)
+RETURNS TABLE (key text, status text, subject text, stream text, organisation text, role text,
+               due_on date, document text)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM set_config('app.organisations', array_to_string(p_organisations, ','), true);
+    RETURN QUERY
+        SELECT v.key, v.status, v.subject, v.stream, v.organisation, v.role, v.due_on, v.document
+        FROM views v
+        WHERE v.model = 'work' AND v.organisation = ANY (p_organisations) AND v.role = ANY (p_roles)
+          AND v.key > p_after
+        ORDER BY v.key LIMIT p_limit;
+END $$;
+
+GRANT EXECUTE ON FUNCTION
+    api_view(text, text, text), api_work(text[], text[], text, integer) TO ${api};
