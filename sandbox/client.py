@@ -20,6 +20,7 @@ import orjson
 RETRY_SECONDS: Final = 60.0
 AT_ONCE: Final = 24
 REFUSED: Final = 400
+UNAUTHORIZED: Final = 401
 TRY_AGAIN: Final = frozenset((429, 502, 503, 504))
 
 
@@ -50,6 +51,7 @@ class Client:
             self.instances[process.partition("-")[0]].append(process)
         self._turns = {service: cycle(names) for service, names in self.instances.items()}
         self._secret = secret
+        self.retry_seconds = RETRY_SECONDS
         self._tokens: dict[str, str] = {}
         self._http = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=30.0),
@@ -76,29 +78,23 @@ class Client:
 
     async def get(self, person: str, service: str, path: str, **query: Any) -> Any:
         """Look at something as this person. Raises RefusedError."""
-        headers = {"Authorization": f"Bearer {await self.token(person)}"}
         asked = {n: str(v).lower() if isinstance(v, bool) else v for n, v in query.items()}
-        return await self._send("GET", service, path, headers, params=asked)
+        return await self._send("GET", service, path, {}, person=person, params=asked)
 
     async def post(
         self, person: str, service: str, path: str, body: Mapping[str, Any], key: str = ""
     ) -> Any:
         """Command something as this person, exactly once. Raises RefusedError."""
-        headers = {
-            "Authorization": f"Bearer {await self.token(person)}",
-            "Idempotency-Key": key or str(uuid.uuid4()),
-        }
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
         self.commands[service] += 1
-        return self._acknowledged(
-            service, await self._send("POST", service, path, headers, json=body)
-        )
+        answer = await self._send("POST", service, path, headers, person=person, json=body)
+        return self._acknowledged(service, answer)
 
     async def public(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         """What anybody may do, without a name."""
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._acknowledged(
-            service, await self._send("POST", service, path, headers, json=body)
-        )
+        answer = await self._send("POST", service, path, headers, json=body)
+        return self._acknowledged(service, answer)
 
     def _acknowledged(self, service: str, answer: Any) -> Any:
         self.on_acknowledged(service, answer)
@@ -115,32 +111,54 @@ class Client:
         path: str,
         headers: Mapping[str, str],
         *,
+        person: str = "",
         processes: Iterator[str] | None = None,
         **rest: Any,
     ) -> Any:
         processes = processes or self._turns[service]
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + RETRY_SECONDS
+        deadline = loop.time() + self.retry_seconds
+        while True:
+            if person:
+                headers = {**headers, "Authorization": f"Bearer {await self.token(person)}"}
+            status, body = await self._answer(
+                method, processes, path, deadline, headers=headers, **rest
+            )
+            if status != UNAUTHORIZED or not person or loop.time() > deadline:
+                break
+            # The issuer was started anew with another key, which services fetch now and then.
+            self._tokens.pop(person, None)
+            await asyncio.sleep(1.0)
+        if status >= REFUSED:
+            self.on_refusal(body)
+            raise RefusedError(status, _problem(body), f"{method} {service}{path}")
+        return orjson.loads(body)
+
+    async def _answer(
+        self,
+        method: str,
+        processes: Iterator[str],
+        path: str,
+        deadline: float,
+        **request: Any,
+    ) -> tuple[int, bytes]:
+        """Status and body of the first real answer; asked again until the deadline."""
+        loop = asyncio.get_running_loop()
         pause = 0.1
         async with self._turn:
             while True:
+                url = self._urls[next(processes)] + path
                 try:
-                    async with self._http.request(
-                        method, self._urls[next(processes)] + path, headers=headers, **rest
-                    ) as answer:
+                    async with self._http.request(method, url, **request) as answer:
                         status, body = answer.status, await answer.read()
                 except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError):
                     if loop.time() > deadline:
                         raise
                 else:
                     if status not in TRY_AGAIN or loop.time() > deadline:
-                        break
+                        return status, body
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
-        if status >= REFUSED:
-            self.on_refusal(body)
-            raise RefusedError(status, _problem(body), f"{method} {service}{path}")
-        return orjson.loads(body)
 
 
 def _problem(body: bytes) -> dict[str, Any]:

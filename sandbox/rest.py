@@ -31,6 +31,7 @@ class Rest:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.patience_seconds = PATIENCE_SECONDS
         self.latest: Statuses = {}
 
     async def look(self) -> Statuses:
@@ -46,10 +47,10 @@ class Rest:
         answers = await asyncio.gather(*asked)
         return answers[0] if len(answers) == 1 else as_one(answers)
 
-    async def wait(self, today: str, patience_seconds: float = PATIENCE_SECONDS) -> Statuses:
+    async def wait(self, today: str) -> Statuses:
         """Until a look finds everything at rest. Raises RestlessError."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience_seconds
+        deadline = loop.time() + self.patience_seconds
         restless: set[str] = set()
         found: list[tuple[str, str]] = []
         first = True

@@ -71,16 +71,18 @@ class Year:
         """From the first working day to the last; ``before_day`` may disturb (a kill)."""
         for day in working_days(year):
             before_day(day)
-            self._installation.set_clock(opening(day))
-            await self.rest.wait(day.isoformat())
-            overviews = await self._overviews()
-            work = {
-                name: overview["work"] for name, overview in zip(SERVICES, overviews, strict=True)
-            }
-            items = await self._morning(day, work)
-            statuses = await self.rest.wait(day.isoformat()) if items else self.rest.latest
-            stages = overviews[SERVICES.index("intake")]["stages"]
-            self._show(Progress(day, stages, statuses, items))
+            await self.live(day)
+
+    async def live(self, day: date) -> None:
+        """One working day, from its opening until all is at rest."""
+        self._installation.set_clock(opening(day))
+        await self.rest.wait(day.isoformat())
+        overviews = await self._overviews()
+        work = {name: overview["work"] for name, overview in zip(SERVICES, overviews, strict=True)}
+        items = await self._morning(day, work)
+        statuses = await self.rest.wait(day.isoformat()) if items else self.rest.latest
+        stages = overviews[SERVICES.index("intake")]["stages"]
+        self._show(Progress(day, stages, statuses, items))
 
     async def _overviews(self) -> list[Any]:
         """What waits where; looked up again only if any service has stated something since."""
