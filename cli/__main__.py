@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "decide": "cli.decide:decide",
     "heads": "cli.heads:heads",
+    "republish": "cli.republish:republish",
     "replay": "cli.replay:replay",
     "verify": "cli.verify:verify",
 }

@@ -6,13 +6,17 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from shared.bus import topic_name
 from shared.fact import Fact
+from shared.publisher import Outbox
 from shared.room import Room
 
 SERVICES: Final = ("network", "intake", "eligibility", "notice", "payout", "training")
 # Who is who, and whose each case is: what scope is judged by.
 NETWORK: Final = "network"
 INTAKE: Final = "intake"
+# The one with a second outbox: what the bank reads.
+PAYOUT: Final = "payout"
 
 # What a fact says, in Chinese and in English; sealed values stand in it as they are, sealed.
 Said = tuple[str, str]
@@ -30,6 +34,17 @@ def room(service: str) -> Room:
 def rooms() -> list[Room]:
     """All of them."""
     return [room(service) for service in SERVICES]
+
+
+def outboxes(service: str, prefix: str, bank_subscriber: str) -> list[Outbox]:
+    """What a service publishes, and where to."""
+    found = [Outbox("facts", topic_name(prefix, service))]
+    if service == PAYOUT:
+        from services.payout import instructions
+
+        topic = prefix + instructions.topic_of(bank_subscriber)
+        found.append(Outbox(instructions.TABLE, topic, instructions.KEPT_MS))
+    return found
 
 
 def words() -> tuple[Words, Reasons]:

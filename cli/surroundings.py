@@ -30,6 +30,9 @@ class Surroundings(BaseSettings):
     mode: Literal["production", "sandbox"] = "production"
     kafka_bootstrap: str = ""
     topic_prefix: str = ""
+    partitions: int = Field(default=12, ge=1)
+    # Copies of a topic that a command creates; production asks for 3.
+    replication: int = Field(default=1, ge=1)
     # The DSNs carry passwords, so they stay out of the repr.
     postgres_url: str = Field(default="", repr=False)
     keys_url: str = Field(default="", repr=False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from itertools import islice
@@ -33,7 +34,8 @@ from sandbox.bank_ledger import Ledger, Order, Report
 from sandbox.bank_settings import PREFIX, BankSettings
 from sandbox.cards import household_of, variant_of
 from sandbox.fate import Fate, bank_fate
-from shared.bus import BirthAgedError, BusError, read_generation
+from shared.births import BirthWatch
+from shared.bus import METADATA_AGE_MS, BirthAgedError, BusError, header, read_generation
 from shared.calendar import BusinessCalendar, day_after
 from shared.clock import Clock, ClockError, FileClock, RealClock
 from shared.settings import explain
@@ -41,6 +43,7 @@ from shared.settings import explain
 POLL_MS: Final = 15
 LOOK_SECONDS: Final = 0.02
 PAUSE_SECONDS: Final = 0.2
+LOOK_AT_BIRTH_SECONDS: Final = 2.0
 MOST_RECORDS: Final = 200
 AT_ONCE: Final = 8
 # An account that is no card of the sandbox, or that payout will not tell any more.
@@ -73,14 +76,21 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             group_instance_id=settings.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            metadata_max_age_ms=METADATA_AGE_MS,
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=max(300, settings.session_timeout_ms // 4),
         )
         consumer.subscribe([settings.topic], listener=self)
         await consumer.start()
+        watch, looked_at = BirthWatch(settings.kafka_bootstrap, [settings.topic]), time.monotonic()
         try:
             while True:
                 try:
+                    if time.monotonic() - looked_at > LOOK_AT_BIRTH_SECONDS:
+                        born = (await watch.look()).get(settings.topic, self._generation)
+                        looked_at = time.monotonic()
+                        if born != self._generation:
+                            await self._begin_again()
                     fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=MOST_RECORDS)
                     for partition, records in fetched.items():
                         await self._take(partition, records)
@@ -88,7 +98,14 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
                     _say(f"instructions wait for Kafka: {type(error).__name__}")
                     await asyncio.sleep(PAUSE_SECONDS)
         finally:
+            await watch.close()
             await consumer.stop()
+
+    async def _begin_again(self) -> None:
+        """The topic was made anew while it was read: from its beginning, as the contract says."""
+        assert self._consumer is not None  # noqa: S101 - it is consuming
+        _say("the instructions' topic was made anew")
+        await self.on_partitions_assigned(self._consumer.assignment())
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """What was taken in is in the books already."""
@@ -98,8 +115,11 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Go on where the books say, not where Kafka's group stands."""
         topic = self._settings.topic
-        with contextlib.suppress(BirthAgedError):
+        try:
             self._generation = await read_generation(self._settings.kafka_bootstrap, topic)
+        except BirthAgedError:
+            # Then the offsets alone tell, as they were noted last.
+            self._generation = self._ledger.generation(topic)
         known = self._ledger.positions(topic, self._generation)
         assert self._consumer is not None  # noqa: S101 - it called us
         for partition in assigned:
@@ -109,6 +129,9 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
 
     async def _take(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         """Enter one partition's records together with the position after them."""
+        if any(is_birth_of_another(record, self._generation) for record in records):
+            await self._begin_again()
+            return
         self._taking = True
         try:
             read_ = [self._read(record) for record in records if not is_birth(record.headers)]
@@ -272,6 +295,11 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
                 Route("/ledger", ledger),
             ]
         )
+
+
+def is_birth_of_another(record: ConsumerRecord, generation: str) -> bool:
+    """Whether a record begins another topic than the one that was read so far."""
+    return is_birth(record.headers) and header(record, "ce_id") != generation
 
 
 def ledger_document(ledger: Ledger) -> Mapping[str, Any]:

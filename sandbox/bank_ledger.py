@@ -93,6 +93,13 @@ class Ledger:
         )
         return {row["partition"]: row["next_offset"] for row in rows}
 
+    def generation(self, topic: str) -> str:
+        """The topic's generation as it was noted last."""
+        found = self._db.execute(
+            "SELECT max(generation) AS last FROM positions WHERE topic = ?", (topic,)
+        ).fetchone()
+        return str(found["last"] or "")
+
     def move(self, topic: str, partition: int, generation: str, next_offset: int) -> None:
         """Note how far a partition was taken in."""
         self._db.execute(

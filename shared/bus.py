@@ -20,7 +20,12 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.partitioner import murmur2
 
 from shared.fact import BORN
@@ -32,6 +37,8 @@ DISCARD_SECONDS: Final = 3.0
 # 256 KiB of data, its envelope (the longest part is `heard`) and the record's own framing.
 LARGEST_BATCH_BYTES: Final = 1024 * 1024
 FETCH_BYTES: Final = 256 * 1024
+# How late a listener hears that a topic was deleted, or made again: it rejoins its group then.
+METADATA_AGE_MS: Final = 5_000
 
 
 class BusError(Exception):
@@ -175,7 +182,8 @@ async def create_topic(
 ) -> str:
     """Make sure that the topic exists with these settings and is born; answers its generation.
 
-    Infinite retention unless a subscriber's topic asks for less. Safe to repeat, to run twice at
+    Infinite retention unless a subscriber's topic asks for less; where that has removed every birth
+    record the answer is empty. Safe to repeat, to run twice at
     once, and to go on with after a death in between. Raises TopicMismatchError,
     BirthMissingError or BirthMixedError for a topic that is not ours or not as asked for.
     """
@@ -203,7 +211,23 @@ async def create_topic(
             if any(end == 0 for end in state.ends.values()):
                 await _give_birth(bootstrap, consumer, state)
                 state = await _state(consumer, name, found)
-            return state.generation()
+            try:
+                return state.generation()
+            except BirthAgedError:
+                if retention_ms < 0:
+                    raise
+                return ""
+
+
+async def delete_topic(bootstrap: str, name: str) -> None:
+    """Remove a topic, and return when its name is free again. An absent one is no error."""
+    async with _operation(f"delete {name}"), _admin(bootstrap) as admin:
+        response = await admin.delete_topics([name], timeout_ms=REQUEST_TIMEOUT_MS)
+        for _, code, *rest in response.topic_error_codes:
+            if code not in (0, UnknownTopicOrPartitionError.errno):
+                raise BusError(f"{name}: {for_code(code).__name__} {rest}")
+        while name in {t["topic"] for t in await admin.describe_topics()}:  # noqa: ASYNC110 - nothing tells when it is gone
+            await asyncio.sleep(0.05)
 
 
 async def answers(bootstrap: str, seconds: float) -> bool:

@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
 import structlog
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from shared.arrival import Arrival, storable_key
-from shared.bus import BusError, read_generation
+from shared.births import LOOK_SECONDS, BirthWatch
+from shared.bus import METADATA_AGE_MS, BusError, header, is_birth, read_generation
 from shared.hearing import Hearing
 from shared.settings import ServiceSettings
 from shared.telemetry import Progress
@@ -68,6 +70,10 @@ class Listening:
         # Partitions that stand where the database says; what comes of others comes too early.
         self._placed: set[TopicPartition] = set()
         self._told: dict[TopicPartition, int] = {}
+        # Topics of which a birth was read that is not the one we knew; and one batch at a time.
+        self._doubted: set[str] = set()
+        self._doubt = asyncio.Event()
+        self._taking = asyncio.Lock()
         # What no hearing can go on after; it ends the process, and nothing is skipped.
         self._broken: asyncio.Future[None] | None = None
         self.topics = list(topics)
@@ -75,6 +81,7 @@ class Listening:
             settings.kafka_bootstrap,
             allow_auto_create_topics=False,
             graceful_timeout=5.0,
+            metadata_max_age_ms=METADATA_AGE_MS,
             logger=logging.getLogger("faststream"),
         )
         self._subscriber = self._broker.subscriber(
@@ -100,25 +107,35 @@ class Listening:
         """Consume until cancelled; what is held is swept once a second."""
         self._broken = asyncio.get_running_loop().create_future()
         await self._broker.start()
+        watching = asyncio.create_task(self._watch_births())
         try:
             while True:
-                await asyncio.wait({self._broken}, timeout=SWEEP_SECONDS)
-                if self._broken.done():
-                    self._broken.result()
+                ended, _ = await asyncio.wait(
+                    {self._broken, watching},
+                    timeout=SWEEP_SECONDS,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                for each in ended:
+                    each.result()
                 try:
                     await self._hearing.sweep()
                     await self._tell_kafka()
                 except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as e:
                     log.warning("sweep_failed", error=type(e).__name__)
         finally:
+            watching.cancel()
+            await asyncio.wait({watching})
             await self._broker.stop()
 
     async def _on_batch(self, message: KafkaMessage) -> None:
         records = message.raw_message
         batch = records if isinstance(records, tuple) else (records,)
         try:
-            placed = [r for r in batch if TopicPartition(r.topic, r.partition) in self._placed]
-            await self._hearing.take([self._arrival(record) for record in placed])
+            async with self._taking:
+                for record in batch:
+                    self._doubt_if_born_again(record)
+                placed = [r for r in batch if TopicPartition(r.topic, r.partition) in self._placed]
+                await self._hearing.take([self._arrival(record) for record in placed])
         except Exception as error:  # noqa: BLE001 - FastStream would log it and go on behind it
             if self._broken is not None and not self._broken.done():
                 self._broken.set_exception(error)
@@ -126,7 +143,7 @@ class Listening:
         self._progress.beat("hearing")
 
     def _arrival(self, record: ConsumerRecord[bytes, bytes]) -> Arrival:
-        arrival = Arrival(
+        return Arrival(
             record.topic,
             record.partition,
             record.offset,
@@ -135,12 +152,48 @@ class Listening:
             tuple(record.headers),
             record.value,
         )
-        if arrival.is_birth():
-            # A topic that was wiped and born again while we listened.
-            named = dict(arrival.headers)
-            self._generations[record.topic] = (named.get("ce_id") or b"").decode("utf-8", "replace")
-            arrival.generation = self._generations[record.topic]
-        return arrival
+
+    def _doubt_if_born_again(self, record: ConsumerRecord[bytes, bytes]) -> None:
+        """Take nothing more of a topic that was wiped and born again while we listened.
+
+        Its records would be stored under offsets of the old one.
+        """
+        topic = record.topic
+        if is_birth(record) and header(record, "ce_id") != self._generations.get(topic):
+            self.leave([place for place in self._placed if place.topic == topic])
+            self._doubted.add(topic)
+            self._doubt.set()
+
+    async def _watch_births(self) -> None:
+        """Begin again in a topic that was replaced, also where it is longer than it was."""
+        watch = BirthWatch(self._bootstrap, self.topics)
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_SECONDS):
+                        await self._doubt.wait()
+                self._doubt.clear()
+                born = await watch.look()
+                changed = {
+                    t for t, birth in born.items() if self._generations.get(t, birth) != birth
+                }
+                for topic in changed | self._doubted:
+                    await self._begin_again(topic)
+        finally:
+            await watch.close()
+
+    async def _begin_again(self, topic: str) -> None:
+        """Place the partitions of a replaced topic anew, once nothing of it is being taken in."""
+        consumer = self._subscriber.consumer
+        assigned = [p for p in consumer.assignment() if p.topic == topic] if consumer else []
+        self._doubted.discard(topic)
+        self.leave(assigned)
+        async with self._taking:
+            log.warning("topic_born_again", topic=topic)
+            self._generations.pop(topic, None)
+            # Partitions that went meanwhile are placed where they come.
+            with suppress(IllegalStateError):
+                await self._place(assigned)
 
     def leave(self, revoked: Collection[TopicPartition]) -> None:
         """Take nothing more of these partitions until they are assigned and placed again."""
@@ -148,6 +201,11 @@ class Listening:
 
     async def seek(self, assigned: Collection[TopicPartition]) -> None:
         """Position the consumer at the stored offsets; at 0 where the topic is a new one."""
+        await self._place(assigned, instead_of_all=True)
+
+    async def _place(
+        self, assigned: Collection[TopicPartition], *, instead_of_all: bool = False
+    ) -> None:
         consumer = self._subscriber.consumer
         if consumer is None:
             return
@@ -159,7 +217,8 @@ class Listening:
             for row in rows
             if row["generation"] == self._generations.get(row["topic"])
         }
-        self._hearing.positions.clear()
+        if instead_of_all:
+            self._hearing.positions.clear()
         for partition in assigned:
             offset = stored.get((partition.topic, partition.partition), 0)
             consumer.seek(partition, offset)

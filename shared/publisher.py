@@ -60,6 +60,8 @@ class Outbox:
 
     table: str
     topic: str
+    # How long the topic keeps its records; for ever unless it is a subscriber's.
+    retention_ms: int = -1
 
 
 class Alarm(Exception):

@@ -17,6 +17,8 @@ from shared.money import CURRENCY
 TABLE: Final = "instructions"
 TYPE: Final = "bangfu.payout.InstructionIssued"
 SCHEMA_VERSION: Final = 1
+# More than a year, so that an audit of the year before finds them where the bank read them.
+KEPT_MS: Final = 400 * 24 * 3600 * 1000
 NAMESPACE: Final = UUID("0f6f3a55-5d7c-5c0e-8a44-7d2f0f9b6f11")
 
 

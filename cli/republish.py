@@ -1,0 +1,128 @@
+"""`bangfu republish SERVICE`: have a service's log published again, after Kafka has lost it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import asyncpg
+import typer
+from aiokafka.errors import KafkaError
+
+from cli.rooms import SERVICES, outboxes
+from cli.surroundings import Surroundings, refuse
+from shared.bus import BusError
+from shared.lease import LeaseLostError
+from shared.republish import OutboxAt, Relayed, RepublishRefused, Standing
+from shared.settings import load_settings
+
+NOT_DONE: Final = 1
+LOOK_SECONDS: Final = 0.5
+PATIENCE_SECONDS: Final = 60.0
+
+
+def republish(
+    service: Annotated[str, typer.Argument(help="服务名 the service, e.g. payout")],
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="删除残存的主题重建 replace a topic that survived in part"),
+    ] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="等到全部重发 wait until all is published")
+    ] = True,
+) -> None:
+    """卡夫卡丢失数据后，由中继从头重发 let the relay publish again what Kafka has lost."""
+    if service not in SERVICES:
+        refuse(f"SERVICE：未知服务 unknown service, expected one of {', '.join(SERVICES)}")
+    surroundings = load_settings(Surroundings)
+    surroundings.need("postgres_url", "kafka_bootstrap")
+    try:
+        is_done = asyncio.run(_republish(surroundings, service, replace=replace, wait=wait))
+    except RepublishRefused as refusal:
+        refuse(f"不能重发 cannot republish: {refusal}")
+    except LeaseLostError:
+        refuse("不能重发 cannot republish: 另一命令正在进行 another command is at it")
+    except (BusError, KafkaError, OSError, asyncpg.PostgresError) as error:
+        # A driver's message may quote an address with its password; its type may not.
+        told = str(error) if isinstance(error, BusError) else type(error).__name__
+        refuse(f"不能重发 cannot republish: {told}")
+    if not is_done:
+        raise typer.Exit(NOT_DONE)
+
+
+async def _republish(
+    surroundings: Surroundings, service: str, *, replace: bool, wait: bool
+) -> bool:
+    async with asyncpg.create_pool(
+        surroundings.postgres_url,
+        min_size=1,
+        max_size=3,
+        timeout=10,
+        server_settings={"application_name": "bangfu-operator"},
+    ) as pool:
+        relayed = Relayed(
+            pool,
+            service,
+            outboxes(service, surroundings.topic_prefix, surroundings.bank_subscriber),
+            surroundings.kafka_bootstrap,
+            surroundings.partitions,
+            surroundings.replication,
+        )
+        found = await relayed.look()
+        lost = [each for each in found if each.standing is not Standing.WHOLE]
+        for each in found:
+            typer.echo(_line(each))
+        if lost:
+            await relayed.set_back(lost, replace=replace)
+            topics = ", ".join(each.outbox.topic for each in lost)
+            typer.echo(f"已建好，由中继重发 made anew, for the relay to fill: {topics}")
+        return await _until_published(relayed) if wait else True
+
+
+def _line(each: OutboxAt) -> str:
+    if each.standing is Standing.WHOLE:
+        return f"{each.outbox.topic}: 完好，无需重发 whole, nothing to republish"
+    return f"{each.outbox.topic}: {each.reason}，须重发 to be republished ({each.last:,})"
+
+
+async def _until_published(relayed: Relayed) -> bool:
+    """Show how far the relay is until it has caught up; False if it does not get on."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    before: Sequence[int] = ()
+    moved_at = time.monotonic()
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        tasks = {each.table: bar.add_task(each.topic, total=None) for each in relayed.outboxes}
+        while True:
+            now = await relayed.progress()
+            for outbox, published, last in now:
+                bar.update(tasks[outbox.table], completed=published, total=last)
+            if all(published >= last for _, published, last in now):
+                break
+            reached = [published for _, published, _ in now]
+            if reached != before:
+                before, moved_at = reached, time.monotonic()
+            elif time.monotonic() - moved_at > PATIENCE_SECONDS:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+    behind = {outbox.topic: last - published for outbox, published, last in now}
+    for topic, rows in behind.items():
+        if rows:
+            typer.echo(
+                f"{topic}: 尚余 still to publish {rows:,}；服务是否在运行 does the service run?"
+                " 见 see /status",
+                err=True,
+            )
+        else:
+            typer.echo(f"{topic}: 全部已发 all published")
+    return not any(behind.values())

@@ -1,0 +1,194 @@
+"""Setting a service's relay back to the beginning, after Kafka has lost its topics.
+
+Nothing is published here: that is the relay's alone, which takes the new checkpoint up at its next
+session. A topic that lost anything is made anew as a whole, under a new generation, so that there
+is one way in which listeners find out and begin again, and none in which they have to guess what
+stands at their offset. What has aged out of a subscriber's topic stays out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import asyncpg
+import orjson
+
+from shared import bus
+from shared.lease import Lease, LeaseLostError
+from shared.publisher import Outbox
+from shared.relay import LEASE_NAME
+from shared.tail import QUERY_SECONDS
+from shared.topic_ahead import first_ahead
+
+LEASE_SECONDS: Final = 30.0
+HOLDER: Final = "operator"
+
+
+class Standing(StrEnum):
+    """How a topic stands against the relay's checkpoint."""
+
+    WHOLE = "whole"  # the topic that the checkpoint knows, with all that was acknowledged
+    ABSENT = "absent"
+    EMPTY = "empty"  # another topic, with no fact in it
+    SURVIVOR = "survivor"  # with facts in it, but not the whole that the checkpoint knows
+
+
+class RepublishRefused(Exception):
+    """What stands in the way, for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxAt:
+    """One outbox: how its topic stands, and how far its relay is."""
+
+    outbox: Outbox
+    standing: Standing
+    reason: str
+    published: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Relayed:
+    """Whose outboxes, where. The pool is an operator's, who may write the service's schema."""
+
+    pool: asyncpg.Pool
+    service: str
+    outboxes: Sequence[Outbox]
+    bootstrap: str
+    partitions: int
+    replication: int = 1
+
+    async def look(self) -> list[OutboxAt]:
+        """How each outbox stands. Raises bus.BusError if the broker is silent."""
+        return [await self._look(outbox) for outbox in self.outboxes]
+
+    async def _look(self, outbox: Outbox) -> OutboxAt:
+        [row] = await self.pool.fetch(
+            "SELECT coalesce(max(position), 0) AS last, (SELECT to_jsonb(c)::text"  # noqa: S608 - names of the code
+            f" FROM {self.service}.checkpoint c WHERE c.name = $1) AS known"
+            f" FROM {self.service}.{outbox.table}",
+            outbox.table,
+            timeout=QUERY_SECONDS,
+        )
+        known = orjson.loads(row["known"] or "{}")
+        standing, reason = await self._standing(
+            outbox.topic, known.get("generation", ""), orjson.loads(known.get("ends", "{}"))
+        )
+        return OutboxAt(outbox, standing, reason, known.get("position", 0), row["last"])
+
+    async def _standing(
+        self, topic: str, generation: str, ends: dict[str, int]
+    ) -> tuple[Standing, str]:
+        try:
+            state = await bus.read_topic(self.bootstrap, topic)
+        except bus.TopicAbsentError:
+            return Standing.ABSENT, "absent"
+        if len(state.ends) != self.partitions:
+            raise RepublishRefused(
+                f"{topic}: {len(state.ends)} partitions, BANGFU_PARTITIONS {self.partitions}"
+            )
+        has_facts = any(end > max(state.starts[p], 1) for p, end in state.ends.items())
+        otherwise = Standing.SURVIVOR if has_facts else Standing.EMPTY
+        try:
+            found = state.generation()
+        except bus.BirthAgedError:
+            found = generation
+        except bus.BusError as error:
+            return otherwise, type(error).__name__
+        if found != generation:
+            return otherwise, "generation_changed"
+        shrunk = sorted(int(p) for p, end in ends.items() if state.ends.get(int(p), 0) < end)
+        if shrunk:
+            return otherwise, f"topic_shrunk: partitions {shrunk}"
+        return Standing.WHOLE, ""
+
+    async def set_back(self, chosen: Sequence[OutboxAt], *, replace: bool) -> None:
+        """Have the relay publish these outboxes from their beginning, to topics made for it.
+
+        The relay's lease is taken over for as long as that takes, so that no relay writes to a
+        topic that is being made, and its old epoch is fenced afterwards. A death in between leaves
+        an empty topic, which the next call goes on from. Raises RepublishRefused, bus.BusError.
+        """
+        for each in chosen:
+            if each.standing is Standing.SURVIVOR:
+                await self._may_go(each, replace=replace)
+        async with lease_of(self.pool, self.service) as lease:
+            for each in chosen:
+                await self._prepare(each)
+                generation = await bus.create_topic(
+                    self.bootstrap,
+                    each.outbox.topic,
+                    self.partitions,
+                    retention_ms=each.outbox.retention_ms,
+                    replication=self.replication,
+                )
+                lease.check()
+                await self._set_checkpoint(each.outbox, generation, lease.epoch)
+
+    async def _may_go(self, each: OutboxAt, *, replace: bool) -> None:
+        if not replace:
+            raise RepublishRefused(f"{each.outbox.topic}: {each.reason}; --replace")
+        async with self.pool.acquire() as connection:
+            table = f"{self.service}.{each.outbox.table}"
+            ahead = await first_ahead(
+                self.bootstrap, each.outbox.topic, connection, table, service=self.service
+            )
+        if ahead is not None:
+            raise RepublishRefused(f"{ahead}; bangfu recover {self.service}")
+
+    async def _prepare(self, each: OutboxAt) -> None:
+        if each.standing is Standing.SURVIVOR:
+            await bus.delete_topic(self.bootstrap, each.outbox.topic)
+
+    async def _set_checkpoint(self, outbox: Outbox, generation: str, epoch: int) -> None:
+        """From the first row that the topic's retention would still have."""
+        done = await self.pool.fetchval(
+            f"INSERT INTO {self.service}.checkpoint AS c (name, position, generation, epoch)"  # noqa: S608 - names of the code
+            f" SELECT $1, coalesce(max(position), 0), $2, $3 FROM {self.service}.{outbox.table}"
+            "  WHERE $4 >= 0 AND stored_at < clock_timestamp() - $4 * interval '1 millisecond'"
+            " ON CONFLICT (name) DO UPDATE SET position = excluded.position, ends = '{}',"
+            " generation = excluded.generation, epoch = excluded.epoch"
+            " WHERE c.epoch <= excluded.epoch RETURNING true",
+            outbox.table,
+            generation,
+            epoch,
+            outbox.retention_ms,
+            timeout=QUERY_SECONDS,
+        )
+        if not done:
+            raise LeaseLostError(f"{outbox.table}: the checkpoint is a later relay's")
+
+    async def progress(self) -> list[tuple[Outbox, int, int]]:
+        """Each outbox, up to which position it is published, and its last one."""
+        found = []
+        for outbox in self.outboxes:
+            [row] = await self.pool.fetch(
+                "SELECT coalesce(max(position), 0) AS last, coalesce((SELECT position FROM"  # noqa: S608 - names of the code
+                f" {self.service}.checkpoint WHERE name = $1), 0) AS published"
+                f" FROM {self.service}.{outbox.table}",
+                outbox.table,
+                timeout=QUERY_SECONDS,
+            )
+            found.append((outbox, min(row["published"], row["last"]), row["last"]))
+        return found
+
+
+@asynccontextmanager
+async def lease_of(pool: asyncpg.Pool, service: str) -> AsyncIterator[Lease]:
+    """The relay's lease, taken from whoever holds it once that one has certainly stopped."""
+    lease = Lease(pool, service, LEASE_NAME, HOLDER, LEASE_SECONDS)
+    left = await lease.take_over()
+    keeping = asyncio.create_task(lease.keep())
+    try:
+        await asyncio.sleep(left)
+        yield lease
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await lease.release()

@@ -1,0 +1,217 @@
+"""A log that Kafka has lost is published again by its relay, and heard again without effect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from shared import bus
+from shared.publisher import Outbox
+from shared.republish import Relayed, RepublishRefused, Standing
+from shared.service import Parts
+from tests.shared.test_consumers import publish
+from tests.toy import alpha, beta
+from tests.toy.world import (
+    PARTITIONS,
+    World,
+    altered,
+    facts_of,
+    held_of,
+    new_case,
+    running,
+    tell,
+    until,
+)
+
+
+@asynccontextmanager
+async def relayed(world: World, service: str) -> AsyncIterator[Relayed]:
+    topic = bus.topic_name(world.prefix, service)
+    async with asyncpg.create_pool(world.postgres_url, min_size=1, max_size=3) as pool:
+        yield Relayed(pool, service, [Outbox("facts", topic)], world.bootstrap, PARTITIONS)
+
+
+async def republish(world: World, service: str, *, replace: bool = False) -> None:
+    async with relayed(world, service) as each:
+        lost = [at for at in await each.look() if at.standing is not Standing.WHOLE]
+        assert lost
+        await each.set_back(lost, replace=replace)
+
+
+async def count(parts: Parts, cases: Sequence[str], times: int) -> None:
+    """Open new cases and count in them, one after the other in each."""
+
+    async def in_case(case: str) -> None:
+        await tell(parts, "tally", case, alpha.Open())
+        for _ in range(times):
+            await tell(parts, "tally", case, alpha.Count(amount=0))
+
+    await asyncio.gather(*(in_case(case) for case in cases))
+
+
+def cases(number: int) -> list[str]:
+    return [new_case() for _ in range(number)]
+
+
+async def heard_once(a: Parts, b: Parts) -> None:
+    """Beta has stated one fact for each of alpha's, in the order of each case."""
+    stated = await facts_of(a)
+
+    async def all_heard() -> bool:
+        found = await b.store.worker.fetchval("SELECT count(*) FROM beta.facts")
+        return bool(found >= len(stated))
+
+    await until(all_heard, seconds=30)
+    effects = await facts_of(b)
+    assert Counter(f.attributes["causationid"] for f in effects) == Counter(
+        f.fact_id for f in stated
+    )
+    assert await held_of(b) == []
+
+
+async def stands_in_topic(world: World, a: Parts) -> int:
+    """The topic is alpha's log, first occurrences in stream order; answers the repeats."""
+    hashes: dict[tuple[str, int], str] = {}
+    last: dict[str, int] = defaultdict(int)
+    repeats = 0
+    async for record in bus.read_records(world.bootstrap, bus.topic_name(world.prefix, "alpha")):
+        if bus.is_birth(record):
+            continue
+        place = (
+            bus.header(record, "ce_stream") or "",
+            int(bus.header(record, "ce_streamversion") or 0),
+        )
+        digest = bus.header(record, "ce_hash") or ""
+        if place in hashes:
+            assert hashes[place] == digest
+            repeats += 1
+        else:
+            assert place[1] == last[place[0]] + 1
+            hashes[place] = digest
+            last[place[0]] += 1
+    assert hashes == {(f.stream, f.version): f.hash for f in await facts_of(a)}
+    return repeats
+
+
+async def test_a_deleted_topic_is_filled_again_and_heard_by_those_who_listen(
+    world: World,
+) -> None:
+    """Nobody is started again: the relay goes back, the listener notices, nothing happens twice."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha")
+    a, b = await world.start(alpha.room()), await world.start(beta.room())
+    topic = bus.topic_name(world.prefix, "alpha")
+    async with running(a, b):
+        await count(a, cases(12), 4)
+        await heard_once(a, b)
+        born = await bus.read_generation(world.bootstrap, topic)
+        await bus.delete_topic(world.bootstrap, topic)
+        # Commands are taken all the while.
+        await count(a, cases(3), 1)
+        await republish(world, "alpha")
+        await count(a, cases(3), 1)
+        await heard_once(a, b)
+
+        async def at_rest() -> bool:
+            return (
+                a.relay.status().is_at_rest()
+                and set(await b.store.worker.fetch("SELECT topic FROM beta.offsets")) != set()
+            )
+
+        await until(at_rest)
+        anew = await bus.read_generation(world.bootstrap, topic)
+        assert anew != born
+
+        async def followed() -> bool:
+            rows = await b.store.worker.fetch(
+                "SELECT next_offset FROM beta.offsets WHERE generation = $1", anew
+            )
+            ends = await bus.end_offsets(world.bootstrap, topic)
+            return bool(sum(row["next_offset"] for row in rows) == sum(ends.values()))
+
+        await until(followed)
+    assert await stands_in_topic(world, a) == 0
+
+
+async def test_a_topic_that_was_replaced_by_a_longer_one_is_noticed(world: World) -> None:
+    """The old offset exists in the new topic as well, so no broker complains; its birth tells."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha")
+    a, b = await world.start(alpha.room()), await world.start(beta.room())
+    topic = bus.topic_name(world.prefix, "alpha")
+    assert b.listening is not None
+    async with running(a, b):
+        await count(a, cases(12), 0)
+        await heard_once(a, b)
+        async with b.listening._taking:
+            await bus.delete_topic(world.bootstrap, topic)
+            await count(a, cases(12), 8)
+            await republish(world, "alpha")
+            async with relayed(world, "alpha") as each:
+
+                async def published() -> bool:
+                    return all(there >= last for _, there, last in await each.progress())
+
+                await until(published)
+        await heard_once(a, b)
+
+
+async def test_what_survived_of_a_topic_goes_only_if_it_is_in_the_log(world: World) -> None:
+    """Not without being told to; and never where Kafka knows more than the database."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha")
+    a = await world.start(alpha.room())
+    topic = bus.topic_name(world.prefix, "alpha")
+    async with running(a):
+        await count(a, cases(6), 2)
+        await until(lambda: rested(a))
+    # As an election of a broker that was behind leaves it: acknowledged records are gone.
+    async with world.admin() as admin:
+        await admin.execute('UPDATE alpha.checkpoint SET ends = \'{"0":99,"1":99,"2":99}\'')
+    with pytest.raises(RepublishRefused, match="topic_shrunk"):
+        await republish(world, "alpha")
+    [last] = (await facts_of(a))[-1:]
+    unknown = altered(last, streamversion=str(last.version + 1), previoushash=last.hash)
+    await publish(world, topic, [unknown])
+    with pytest.raises(RepublishRefused, match="ahead"):
+        await republish(world, "alpha", replace=True)
+    await bus.delete_topic(world.bootstrap, topic)
+    await world.create_topics("alpha")
+    await publish(world, topic, (await facts_of(a))[:5])
+    with pytest.raises(RepublishRefused, match="generation_changed"):
+        await republish(world, "alpha")
+    async with running(a):
+        await republish(world, "alpha", replace=True)
+        await until(lambda: rested(a))
+    assert await stands_in_topic(world, a) == 0
+    async with relayed(world, "alpha") as each:
+        assert [at.standing for at in await each.look()] == [Standing.WHOLE]
+
+
+async def rested(parts: Parts) -> bool:
+    stated = await parts.store.last_position()
+    [outbox] = parts.relay.status().outboxes
+    return parts.relay.status().is_at_rest() and outbox.published >= stated
+
+
+async def test_a_subscribers_topic_gets_what_retention_would_have_left(world: World) -> None:
+    """A bank that has forgotten an old payment must not be told of it again."""
+    await world.migrate("alpha")
+    topic = f"{world.prefix}alpha.subscriber"
+    a = await world.start(alpha.room())
+    await count(a, cases(2), 1)
+    async with world.admin() as admin:
+        await admin.execute("SET session_replication_role = replica")
+        await admin.execute(
+            "UPDATE alpha.facts SET stored_at = stored_at - interval '2 days' WHERE position <= 3"
+        )
+    async with asyncpg.create_pool(world.postgres_url, min_size=1, max_size=3) as pool:
+        outbox = Outbox("facts", topic, retention_ms=24 * 3600 * 1000)
+        each = Relayed(pool, "alpha", [outbox], world.bootstrap, PARTITIONS)
+        await each.set_back(await each.look(), replace=False)
+        assert await each.progress() == [(outbox, 3, 4)]
