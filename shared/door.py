@@ -8,7 +8,7 @@ security. It knows no rule.
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from time import monotonic, perf_counter
 from typing import Annotated, Any, Final
@@ -35,6 +35,8 @@ log = structlog.get_logger()
 LARGEST_PAGE: Final = 1000
 # What no fact could hold is not even looked at.
 LARGEST_BODY_BYTES: Final = 4 * LARGEST_DATA_BYTES
+# Who sent the batch that a command came in; nobody outside can write into a request's scope.
+CALLER_SCOPE_KEY: Final = "bangfu.caller"
 
 UNAUTHENTICATED: Final = 401
 FORBIDDEN: Final = 403
@@ -107,6 +109,9 @@ class Sent:
     body_mac: str
 
 
+NOTHING_SENT: Final = Sent("", "", "", "")
+
+
 @dataclass
 class Caller:
     """A person who acts in one of their offices, with the request they sent."""
@@ -114,7 +119,7 @@ class Caller:
     actor: Actor
     organisations: Sequence[str]
     offices: Sequence[Office]
-    sent: Sent
+    sent: Sent = NOTHING_SENT
     client: bool = False
     denied: bool = field(default=False)
 
@@ -158,21 +163,39 @@ class Door:
         idempotency_key: IdempotencyKey,
     ) -> Caller:
         """Dependency for what anybody may do without a name, such as object to a notice."""
-        return Caller(Actor("public", "public"), (), (), await self._sent(request, idempotency_key))
+        sent = await self._sent(request, idempotency_key)
+        return Caller(Actor("public", "public"), (), (), sent)
+
+    async def batch_caller(
+        self,
+        request: Request,
+        authorization: Annotated[str | None, Header()] = None,
+        acting_office: Annotated[str | None, Header(description="organisation/role")] = None,
+    ) -> Caller:
+        """Dependency for a batch: who sends it, once; its commands bring keys of their own."""
+        return await self._known(request, authorization, acting_office)
 
     async def _caller(
         self, request: Request, authorization: str | None, acting_office: str | None, key: str
     ) -> Caller:
+        caller: Caller | None = request.scope.get(CALLER_SCOPE_KEY)
+        if caller is None:
+            caller = await self._known(request, authorization, acting_office)
+        return replace(caller, sent=await self._sent(request, key))
+
+    async def _known(
+        self, request: Request, authorization: str | None, acting_office: str | None
+    ) -> Caller:
+        """Who calls and in which office, whatever it is that they send."""
         claims = await self._claims(request, authorization)
         await self.desk.reference.keep_fresh()
         today = self.desk.clock.today()
         directory = self.desk.reference.directory
         offices = directory.offices_of(claims.subject, today)
-        sent = await self._sent(request, key)
         if claims.client:
-            return Caller(Actor(claims.subject, "client"), (), (), sent, client=True)
+            return Caller(Actor(claims.subject, "client"), (), (), client=True)
         if claims.subject == self._installation_subject:
-            return Caller(Actor(claims.subject, "installation"), (), (), sent)
+            return Caller(Actor(claims.subject, "installation"), (), ())
         office = _office_of(directory, claims.subject, acting_office, today)
         # Another instance may have seated them a moment ago: no refusal on yesterday's copy.
         if office is None and await self.desk.reference.refresh():
@@ -184,7 +207,7 @@ class Door:
             raise _no_office(unnamed=acting_office is None and bool(offices))
         organisations = directory.organisations_of(claims.subject, today)
         actor = Actor(claims.subject, office.role, office.organisation)
-        return Caller(actor, organisations, offices, sent)
+        return Caller(actor, organisations, offices)
 
     async def _claims(self, request: Request, authorization: str | None) -> Claims:
         """Who is calling; a token that does not hold is counted, and recorded as nobody's."""

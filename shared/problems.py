@@ -89,17 +89,16 @@ async def _on_problem(_request: Request, error: Problem) -> Response:
 
 
 async def _on_http_exception(_request: Request, error: HTTPException) -> Response:
-    slug, title_zh, title_en = _HTTP_TITLES.get(
-        error.status_code, (f"http-{error.status_code}", "请求未能处理", "The request was refused")
-    )
     # The exception's own detail is left out: frameworks and handlers put values into it.
-    return Problem(
-        slug,
-        status=error.status_code,
-        title_zh=title_zh,
-        title_en=title_en,
-        headers=error.headers,
-    ).response()
+    return problem_of_status(error.status_code, error.headers).response()
+
+
+def problem_of_status(status: int, headers: Mapping[str, str] | None = None) -> Problem:
+    """The problem of a status that says enough by itself, such as 404 for an unknown address."""
+    slug, title_zh, title_en = _HTTP_TITLES.get(
+        status, (f"http-{status}", "请求未能处理", "The request was refused")
+    )
+    return Problem(slug, status=status, title_zh=title_zh, title_en=title_en, headers=headers)
 
 
 _HTTP_TITLES = {
@@ -117,7 +116,11 @@ _HTTP_TITLES = {
 
 
 async def _on_invalid_request(_request: Request, error: RequestValidationError) -> Response:
-    errors = error.errors()
+    return problem_of_invalid(error.errors()).response()
+
+
+def problem_of_invalid(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """The problem of a request that pydantic found not to fit, by its errors."""
     if any(item["type"] == "json_invalid" for item in errors):
         return Problem(
             "body-not-json",
@@ -125,7 +128,7 @@ async def _on_invalid_request(_request: Request, error: RequestValidationError) 
             title_zh="请求正文不是有效的 JSON",
             title_en="The body is not valid JSON",
             field="$",
-        ).response()
+        )
     complaints = [complaint(item) for item in errors]
     return Problem(
         "request-invalid",
@@ -134,7 +137,7 @@ async def _on_invalid_request(_request: Request, error: RequestValidationError) 
         title_en="The request does not fit its schema",
         field=complaints[0]["field"] if complaints else None,
         extra={"errors": complaints},
-    ).response()
+    )
 
 
 def complaint(item: Mapping[str, Any]) -> dict[str, str]:
@@ -245,9 +248,7 @@ class _LastResort:
             await self._app(scope, receive, send)
             return
         if "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
-            slug, title_zh, title_en = _HTTP_TITLES[400]
-            refusal = Problem(slug, status=400, title_zh=title_zh, title_en=title_en)
-            await refusal.response()(scope, receive, send)
+            await problem_of_status(400).response()(scope, receive, send)
             return
         started = False
 
@@ -260,13 +261,15 @@ class _LastResort:
             await self._app(scope, receive, watched)
         except Exception as error:  # noqa: BLE001 - this is where everything ends
             correlation_id = str(scope.get(CORRELATION_SCOPE_KEY) or uuid4())
-            _record(error, scope, correlation_id)
+            answer = problem_of_unexpected(error, scope, correlation_id)
             if started:  # The connection has to break, or half an answer would look whole.
                 raise RuntimeError(f"answer cut short, correlation {correlation_id}") from None
-            await _unexpected(correlation_id).response()(scope, receive, send)
+            await answer.response()(scope, receive, send)
 
 
-def _unexpected(correlation_id: str) -> Problem:
+def problem_of_unexpected(error: BaseException, scope: Scope, correlation_id: str) -> Problem:
+    """What nobody expected is recorded here, and told by its correlation alone."""
+    _record(error, scope, correlation_id)
     return Problem(
         "unexpected",
         status=500,

@@ -20,6 +20,7 @@ import uvloop
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 
+from shared.batches import batch_routes
 from shared.bus import topic_name
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock, FileClock, RealClock
@@ -227,8 +228,10 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     for fault in FAULTS_OF_THE_LOG:
         app.exception_handler(fault)(_on_fault_of_the_log)
     install_telemetry(app, parts.room.name, parts.settings.build, parts.progress, parts.checks())
-    app.include_router(routes(parts.door))
+    own = routes(parts.door)
+    app.include_router(own)
     app.include_router(parts.door.work_routes())
+    app.include_router(batch_routes(parts.door, own.routes))
 
     @app.get("/status", include_in_schema=False)
     async def status() -> Response:

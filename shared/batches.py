@@ -1,0 +1,318 @@
+"""Many commands in one request: an office signs twenty forms at once.
+
+Each command keeps its own key, transaction, correlation and answer, exactly as if it had been
+sent alone: the same route reads it, so its refusals and complaints are word for word the same,
+and its key answers a repeat whichever way it comes. What is done once for all of them is what a
+request costs: reading the token, finding the office, a connection and its framing.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import unquote
+from uuid import uuid4
+
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.routing import BaseRoute, compile_path
+from starlette.types import ASGIApp, Message, Scope
+
+from shared.door import CALLER_SCOPE_KEY, TOO_LARGE, Caller, Door, problem_of
+from shared.problems import (
+    CORRELATION_SCOPE_KEY,
+    Problem,
+    problem_of_invalid,
+    problem_of_status,
+    problem_of_unexpected,
+)
+from shared.telemetry import log_context
+
+MOST_COMMANDS: Final = 200
+LARGEST_BATCH_BYTES: Final = 8 * 1024 * 1024
+# Of all batches of a process together. The office pool has ten connections: the rest stays for
+# those who send one command and wait.
+AT_ONCE: Final = 6
+
+
+class BatchedCommand(BaseModel):
+    """One command: what would have been its request line, its key and its body."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    key: Annotated[
+        str,
+        Field(
+            min_length=8,
+            max_length=200,
+            pattern=r"^[!-~]+$",
+            description="幂等键 What Idempotency-Key is for a single command",
+        ),
+    ]
+    method: Literal["POST"] = "POST"
+    path: Annotated[
+        str,
+        Field(
+            max_length=1000,
+            pattern=r"^/[!-~]*$",
+            description="命令的地址 The command's address at this service",
+        ),
+    ]
+    body: Annotated[Any, Field(description="该命令的请求内容 The command's own body")] = None
+
+
+class CommandBatch(BaseModel):
+    """Up to 200 commands; one that does not fit is answered in its place and hurts no other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    commands: Annotated[
+        list[Any],
+        Field(
+            min_length=1,
+            max_length=MOST_COMMANDS,
+            # Each is read by itself, so that one that does not fit is answered in its place.
+            json_schema_extra={"items": BatchedCommand.model_json_schema()},
+        ),
+    ]
+
+
+class BatchedAnswer(BaseModel):
+    """What the command would have been answered alone: a CommandAnswer, or a problem."""
+
+    key: str | None
+    status: int
+    correlation_id: str
+    body: Any
+
+
+class BatchAnswer(BaseModel):
+    """An answer for each command, in their order."""
+
+    answers: list[BatchedAnswer]
+
+
+@dataclass(frozen=True)
+class _Command:
+    """A route that a command may go to: what an office or a client sends under its name."""
+
+    route: Any
+    pattern: Any
+    convertors: Any
+    app: ASGIApp
+
+    def named_in(self, path: str) -> dict[str, Any] | None:
+        """The parameters of an address of this route; None if it is another's."""
+        found = self.pattern.match(path)
+        if found is None:
+            return None
+        return {n: self.convertors[n].convert(text) for n, text in found.groupdict().items()}
+
+
+def _commands_among(routes: Sequence[BaseRoute], door: Door) -> Iterable[_Command]:
+    """Those that an authenticated caller posts to; looks and what the public may do are none."""
+    for context in iter_route_contexts(routes):
+        asked = [each.call for each in context.dependant.dependencies]
+        if "POST" in (context.methods or ()) and door.caller in asked:
+            pattern, _, convertors = compile_path(context.path or "")
+            yield _Command(context.original_route, pattern, convertors, context.app)
+
+
+@dataclass
+class _Item:
+    """One command on its way to its answer."""
+
+    correlation_id: str = field(default_factory=lambda: str(uuid4()))
+    key: str | None = None
+    path: str = ""
+    body: Any = None
+    command: _Command | None = None
+    named: dict[str, Any] = field(default_factory=dict)
+    status: int = 0
+    answer: bytes = b""
+
+    def is_answered(self) -> bool:
+        return self.status != 0
+
+    def refuse(self, problem: Problem) -> None:
+        self.status, self.answer = problem.status, orjson.dumps(problem.body(), default=str)
+
+    def order(self) -> str:
+        """Items with the same word here are done one after the other, as they were given.
+
+        That is what their addresses name first, such as a case; those that name nothing open
+        something of their own.
+        """
+        return str(next(iter(self.named.values()), self.key))
+
+    def told(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "status": self.status,
+            "correlation_id": self.correlation_id,
+            "body": orjson.Fragment(self.answer),
+        }
+
+
+class Batches:
+    """Takes batches apart, and has each command answered by its own route."""
+
+    def __init__(self, door: Door, routes: Sequence[BaseRoute]) -> None:
+        self._door = door
+        self._commands = list(_commands_among(routes, door))
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    async def answer(self, request: Request, caller: Caller, commands: Sequence[Any]) -> bytes:
+        """The answers of a batch as JSON, in the order of its commands."""
+        items = [self._read(raw, index) for index, raw in enumerate(commands)]
+        rows: dict[str, list[_Item]] = {}
+        for item in items:
+            if not item.is_answered():
+                rows.setdefault(item.order(), []).append(item)
+        waiting = iter(rows.values())
+
+        async def work() -> None:
+            # All take from one iterator: who is done with a row takes the next.
+            for row in waiting:
+                for item in row:
+                    async with self._turn:
+                        await self._do(item, request, caller)
+
+        # A batch is under way until its last answer, also between two of its commands.
+        self._door.in_flight += 1
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(rows))):
+                    group.create_task(work())
+        finally:
+            self._door.in_flight -= 1
+        return orjson.dumps({"answers": [item.told() for item in items]})
+
+    def _read(self, raw: Any, index: int) -> _Item:
+        item = _Item()
+        try:
+            asked = BatchedCommand.model_validate(raw)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            where = ("body", "commands", index)
+            item.refuse(problem_of_invalid([{**e, "loc": (*where, *e["loc"])} for e in found]))
+            return item
+        item.key, item.path, item.body = asked.key, unquote(asked.path), asked.body
+        if "\x00" in item.path:
+            item.refuse(problem_of_status(400))
+            return item
+        for command in self._commands:
+            named = command.named_in(item.path)
+            if named is not None:
+                item.command, item.named = command, named
+                return item
+        item.refuse(problem_of_status(404))
+        return item
+
+    async def _do(self, item: _Item, request: Request, caller: Caller) -> None:
+        """Send one command through its route, as a request whose caller is known already."""
+        command = item.command
+        if command is None:
+            return
+        scope = _scope_of(item, command, request, caller)
+        answer = bytearray()
+
+        async def receive() -> Message:
+            # Escapes bring every text through as it came; numbers of any length stay as they are.
+            body = b"" if item.body is None else json.dumps(item.body).encode()
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                item.status = message["status"]
+            else:
+                answer.extend(message.get("body", b""))
+
+        with log_context(correlation_id=item.correlation_id):
+            try:
+                await command.app(scope, receive, send)
+                item.answer = bytes(answer) or b"null"
+            except Exception as error:  # noqa: BLE001 - it must not end the others
+                item.refuse(problem_of_unexpected(error, scope, item.correlation_id))
+
+
+def _scope_of(item: _Item, command: _Command, request: Request, caller: Caller) -> Scope:
+    headers = [
+        (b"idempotency-key", (item.key or "").encode()),
+        (b"content-type", b"application/json"),
+    ]
+    traceparent = request.headers.get("traceparent")
+    if traceparent:
+        headers.append((b"traceparent", traceparent.encode("latin-1")))
+    return {
+        **request.scope,
+        "path": item.path,
+        "raw_path": item.path.encode(),
+        "query_string": b"",
+        "headers": headers,
+        "path_params": item.named,
+        "route": command.route,
+        "endpoint": command.route.endpoint,
+        CALLER_SCOPE_KEY: caller,
+        CORRELATION_SCOPE_KEY: item.correlation_id,
+    }
+
+
+def batch_routes(door: Door, routes: Sequence[BaseRoute]) -> APIRouter:
+    """`POST /batch`, the same at every service, for the commands among these routes."""
+    router = APIRouter(tags=["成批 batch"])
+    batches = Batches(door, routes)
+
+    @router.post(
+        "/batch",
+        summary="成批办理 Many commands in one request",
+        response_model=BatchAnswer,
+        openapi_extra={"requestBody": _DESCRIBED},
+    )
+    async def batch(
+        request: Request, caller: Annotated[Caller, Depends(door.batch_caller)]
+    ) -> Response:
+        """每条命令各自成一事务，各有其键与答复；一条不合格，不影响其他。
+
+        Each command is a transaction of its own with its own key and answer; one that is refused
+        or does not fit hurts no other. Commands on the same thing (the first id in their address)
+        are done in the order given, others side by side. A repeat is answered as the first.
+        """
+        answers = await batches.answer(request, caller, await _commands_of(request))
+        return Response(answers, media_type="application/json")
+
+    return router
+
+
+_DESCRIBED: Final = {
+    "required": True,
+    "content": {"application/json": {"schema": CommandBatch.model_json_schema()}},
+}
+
+
+async def _commands_of(request: Request) -> Sequence[Any]:
+    """What the body holds, read only now that the token was good, and no further than it may go.
+
+    FastAPI would read all of it first.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise problem_of_status(415)
+    raw = bytearray()
+    async for part in request.stream():
+        raw += part
+        if len(raw) > LARGEST_BATCH_BYTES:
+            raise problem_of(TOO_LARGE)
+    try:
+        found = json.loads(raw)
+    except json.JSONDecodeError:
+        raise problem_of_invalid([{"type": "json_invalid"}]) from None
+    except (ValueError, RecursionError):
+        raise problem_of_status(400) from None
+    try:
+        return CommandBatch.model_validate(found).commands
+    except ValidationError as error:
+        complaints = error.errors(include_url=False)
+        raise problem_of_invalid([{**e, "loc": ("body", *e["loc"])} for e in complaints]) from None
