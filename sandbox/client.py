@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import cycle, repeat
 from typing import Any, Final
 
@@ -36,6 +37,15 @@ class RefusedError(Exception):
     @property
     def code(self) -> str:
         return str(self.problem.get("type", "")).rpartition(":")[2]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a batch; its key makes it happen once, however often it is sent."""
+
+    path: str
+    body: Mapping[str, Any]
+    key: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 class Client:
@@ -89,6 +99,40 @@ class Client:
         self.commands[service] += 1
         answer = await self._send("POST", service, path, headers, person=person, json=body)
         return self._acknowledged(service, answer)
+
+    async def batch(
+        self, person: str, service: str, commands: Sequence[Command]
+    ) -> list[dict[str, Any] | RefusedError]:
+        """Command many things at once as this person, each exactly once and by itself.
+
+        Returns an answer or a refusal for each, in their order. At most 200. Raises RefusedError
+        if the whole request was refused.
+        """
+        headers = {"Authorization": f"Bearer {await self.token(person)}"}
+        self.commands[service] += len(commands)
+        found: dict[str, Mapping[str, Any]] = {}
+        waiting = list(commands)
+        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
+        while waiting:
+            body = {"commands": [{"key": c.key, "path": c.path, "body": c.body} for c in waiting]}
+            answer = await self._send("POST", service, "/batch", headers, json=body)
+            found.update(zip((c.key for c in waiting), answer["answers"], strict=True))
+            waiting = [c for c in waiting if found[c.key]["status"] in TRY_AGAIN]
+            if waiting and asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(0.1 if waiting else 0)
+        return [self._told(service, c.path, found[c.key]) for c in commands]
+
+    def _told(
+        self, service: str, path: str, answer: Mapping[str, Any]
+    ) -> dict[str, Any] | RefusedError:
+        """What one command of a batch was answered."""
+        body: dict[str, Any] = answer["body"]
+        if answer["status"] >= REFUSED:
+            self.on_refusal(orjson.dumps(body))
+            return RefusedError(answer["status"], body, f"POST {service}{path}")
+        self._acknowledged(service, body)
+        return body
 
     async def public(self, service: str, path: str, body: Mapping[str, Any]) -> Any:
         """What anybody may do, without a name."""

@@ -252,6 +252,7 @@ async def test_a_batch_needs_a_token_and_an_office_like_any_command(
     assert answer.json()["type"].endswith(":office-not-named")
     rows = await parts.store.worker.fetch("SELECT actor, attempt FROM alpha.denials")
     assert [tuple(row) for row in rows] == [
+        ("nobody", "POST /batch: token-missing"),
         ("stranger", "POST /batch"),
         ("manager", "POST /batch"),
     ]

@@ -13,7 +13,8 @@ from sandbox.issuer import new_signing_key
 from shared import desk as desk_module
 from shared.desk import Contended
 from shared.service import Parts
-from tests.toy.visitors import KEY, Visitor, alpha_with_offices, client_of
+from tests.toy import alpha
+from tests.toy.visitors import ISSUER, KEY, Visitor, alpha_with_offices, client_of
 from tests.toy.world import World, facts_of, hear_of, new_case
 
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from deploy.infrastructure import Infrastructure, create_database, drop_database
-from sandbox.client import Client
+from sandbox.client import Client, Command, RefusedError
 from sandbox.founding import found_world
 from sandbox.installation import INSTALLER, Installation
 from services.eligibility import facts as eligibility
@@ -86,12 +86,7 @@ async def submitted(rooms: Intake, client: Client, serial: int, **changes: Any) 
 async def registered(rooms: Intake, client: Client, serial: int) -> Case:
     """The straight way, each step by its own people."""
     case = await submitted(rooms, client, serial)
-    await case.post(STATION, "accept", {"fund": "sample-city"})
-    await case.visit("grassroots", VISITOR)
-    await case.visit("station", STATION_VISITOR)
-    await case.reconcile()
-    form_hash = await case.class_confirmed()
-    await case.notices_elapsed(form_hash)
+    form_hash = await _to_signing(case)
     for who, role in ((HANDLER, "handler"), (CHAIR, "chair")):
         await case.post(who, "signatures", {"role": role, "form_hash": form_hash})
     await case.post(STATION, "forward", {})
@@ -130,6 +125,44 @@ async def test_a_case_from_application_to_the_end_of_hardship(intake: Intake) ->
         second = (await again.look())["case"]
         assert second["household_id"] == household
         assert second["members"] == found["members"]
+
+
+async def test_an_office_signs_its_forms_in_one_request(intake: Intake) -> None:
+    """Each form by itself: one that was read in another state is refused, the rest are signed."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        sent = await client.batch(
+            HANDLER, "intake", [Command("/cases", submission(20 + n)) for n in range(3)]
+        )
+        opened = [answer["subject"] for answer in sent if not isinstance(answer, RefusedError)]
+        cases = [Case(intake, client, case_id) for case_id in opened]
+        assert len(cases) == 3
+        hashes = await asyncio.gather(*(_to_signing(case) for case in cases))
+        hashes[1] = "0" * 64
+        forms = [
+            Command(
+                f"/cases/{case.case_id}/signatures", {"role": "handler", "form_hash": form_hash}
+            )
+            for case, form_hash in zip(cases, hashes, strict=True)
+        ]
+        first = await client.batch(HANDLER, "intake", forms)
+        assert [isinstance(answer, RefusedError) for answer in first] == [False, True, False]
+        assert isinstance(first[1], RefusedError)
+        assert (first[1].status, first[1].code) == (409, "other-form")
+        again = await client.batch(HANDLER, "intake", forms[::-1])
+        assert (again[2], again[0]) == (first[0], first[2])
+        signed = ["sign_handler" not in await case.work(HANDLER) for case in cases]
+        assert signed == [True, False, True]
+
+
+async def _to_signing(case: Case) -> str:
+    await case.post(STATION, "accept", {"fund": "sample-city"})
+    await case.visit("grassroots", VISITOR)
+    await case.visit("station", STATION_VISITOR)
+    await case.reconcile()
+    form_hash = await case.class_confirmed()
+    await case.notices_elapsed(form_hash)
+    return form_hash
 
 
 async def test_personal_values_are_masked_unless_the_cases_offices_unseal_them(
