@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.clock import ElapsedTime
-from shared.pools import keep_as_it_is
+from shared.pools import PLANS_BY_INDEX, keep_as_it_is
 from shared.sealed import NONCE_BYTES, Category, DataKey, SealedError, Token, new_key, parse, unseal
 
 SCHEMA = "keys"
@@ -127,6 +127,7 @@ class KeyStore:
                 "statement_timeout": "10000",
                 "lock_timeout": "5000",
                 "idle_in_transaction_session_timeout": "10000",
+                **PLANS_BY_INDEX,
             },
         )
         store = cls(pool, master_key, schema=schema)

@@ -34,7 +34,7 @@ from shared.identity import TokenVerifier
 from shared.keys import KeyStore
 from shared.listening import Listening
 from shared.measuring import Measuring
-from shared.pools import keep_as_it_is
+from shared.pools import PLANS_BY_INDEX, keep_as_it_is
 from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
 from shared.room import Room
@@ -127,7 +127,7 @@ async def pool(url: str, size: int, name: str) -> AsyncIterator[asyncpg.Pool]:
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=10,
         reset=keep_as_it_is,
-        server_settings={"application_name": f"bangfu-{name}"},
+        server_settings={"application_name": f"bangfu-{name}", **PLANS_BY_INDEX},
     )
     try:
         yield made
