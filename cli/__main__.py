@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "heads": "cli.heads:heads",
     "republish": "cli.republish:republish",
     "replay": "cli.replay:replay",
+    "status": "cli.status:status",
     "verify": "cli.verify:verify",
 }
 

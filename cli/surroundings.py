@@ -40,6 +40,8 @@ class Surroundings(BaseSettings):
     issuer: str = ""
     jwks_url: str = ""
     audience: str = "bangfu"
+    # SERVICE=URL pairs with commas between; a service of several processes stands there again.
+    service_urls: str = ""
     # Who reads payout's instructions.
     bank_subscriber: str = SANDBOX_BANK
     clock_file: Path | None = None

@@ -249,6 +249,13 @@ class Installation:
                 )
             },
         }
+        known["BANGFU_SERVICE_URLS"] = ",".join(
+            f"{service}={self.url(name)}"
+            for service in SERVICES
+            for name in self.instances_of(service)
+        )
+        if self.instant is not None:
+            known |= {"BANGFU_MODE": "sandbox", "BANGFU_CLOCK_FILE": str(self.clock_file)}
         path = self.folder / "environment"
         path.touch(mode=0o600)
         path.write_text("".join(f"export {n}={shlex.quote(v)}\n" for n, v in known.items()))

@@ -6,28 +6,20 @@ Only the bank's word leads out of these states, so an old one is a telephone cal
 from __future__ import annotations
 
 import asyncio
-from datetime import date
 from typing import Final
 
 import asyncpg
 import structlog
 from prometheus_client import Gauge
 
+from services.payout.bank_waits import QUERY, WITH_THE_BANK, days_since
 from services.payout.decisions.batch import PAYOUT_MODEL
-from services.payout.decisions.case import WITH_THE_BANK
 from shared.service import Parts
 from shared.telemetry import REGISTRY
 
 log = structlog.get_logger()
 
 LOOK_SECONDS: Final = 15.0
-# Every payout with the bank has a timer, so the few timers are looked through, not all payouts.
-QUERY: Final = (
-    "SELECT p.status, count(*) AS payouts, min(p.document::json->>'issued_on') AS oldest_on "
-    "FROM {schema}.views p WHERE p.model = $1 AND p.status = ANY ($2) AND p.stream IN "
-    "(SELECT t.stream FROM {schema}.views t WHERE t.model = 'timer') GROUP BY p.status"
-)
-
 PAYOUTS: Final = Gauge(
     "bangfu_payouts_with_bank",
     "Payouts that wait for the bank's word, by state",
@@ -48,7 +40,7 @@ async def tell_unresolved(parts: Parts) -> None:
     while True:
         try:
             rows = await parts.store.worker.fetch(
-                QUERY.format(schema=parts.store.schema), PAYOUT_MODEL, sorted(WITH_THE_BANK)
+                QUERY.format(schema=parts.store.schema), PAYOUT_MODEL, list(WITH_THE_BANK)
             )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             log.warning("unresolved_not_counted", error=type(error).__name__)
@@ -61,8 +53,3 @@ async def tell_unresolved(parts: Parts) -> None:
                     days_since(row["oldest_on"], parts.clock.today()) if row else 0
                 )
         await asyncio.sleep(LOOK_SECONDS)
-
-
-def days_since(issued_on: str | None, today: date) -> int:
-    """Calendar days of business time."""
-    return 0 if issued_on is None else (today - date.fromisoformat(issued_on)).days

@@ -1,0 +1,239 @@
+"""`bangfu status`: one screen for whoever is on duty: what is behind, why, and what to do.
+
+It asks the processes, PostgreSQL and Kafka, each for itself, so that it works when any of them is
+down. It writes nothing. Its rules are those of the alerts (`cli/watching/rules.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+from rich.cells import cell_len
+
+from cli.rooms import SERVICES
+from cli.surroundings import Surroundings, refuse
+from cli.watching.look import Finding, Look, look_twice
+from cli.watching.processes import read_urls
+from cli.watching.stores import Server
+from services.payout.bank_waits import WITH_THE_BANK
+from shared.settings import load_settings
+
+NEEDS_A_PERSON: Final = 1
+COLUMNS: Final = (
+    ("服务", "service"),
+    ("进程", "up"),
+    ("就绪", "ready"),
+    ("未发布", "unpublished"),
+    ("未收听", "unheard"),
+    ("暂存", "held"),
+    ("隔离", "quarantined"),
+    ("定时卡住", "timers stuck"),
+    ("待发", "outgoing"),
+    ("内存", "MiB"),
+)
+IN_THE_DOCUMENT: Final = (
+    "relay_lag_facts",
+    "relay_behind_seconds",
+    "consumer_lag_records",
+    "held_records",
+    "held_oldest_seconds",
+    "timers_stuck",
+    "outgoing_waiting",
+    "payouts_with_bank",
+    "payouts_with_bank_oldest_days",
+)
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def status(
+    json: Annotated[bool, typer.Option("--json", help="输出 JSON print JSON")] = False,
+) -> None:
+    """值班一览：何处落后、为何、如何处理 what is behind, why, and what to do."""
+    surroundings = load_settings(Surroundings)
+    surroundings.need("postgres_url", "kafka_bootstrap")
+    try:
+        read_urls(surroundings.service_urls)
+    except ValueError as error:
+        refuse(f"BANGFU_SERVICE_URLS: {error}")
+    # What the libraries log of a server that is away is one line of the screen.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    seen, findings = asyncio.run(look_twice(surroundings))
+    if json:
+        typer.echo(orjson.dumps(document(seen, findings), option=orjson.OPT_INDENT_2).decode())
+    else:
+        for line in screen(seen, findings):
+            typer.echo(line)
+    if findings:
+        raise typer.Exit(NEEDS_A_PERSON)
+
+
+def document(seen: Look, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Everything as one JSON object."""
+    servers = {
+        each.name: {"reachable": not each.failure, "failure": each.failure}
+        for each in (seen.database, seen.kafka)
+    }
+    return {
+        "at": seen.at.isoformat(timespec="seconds"),
+        "well": not findings,
+        **servers,
+        "services": {service: _service_document(seen, service) for service in SERVICES},
+        "findings": [finding.document() for finding in findings],
+    }
+
+
+def _service_document(seen: Look, service: str) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "processes": [
+            {"url": p.url, "answers": not p.failure, "failure": p.failure}
+            for p in seen.processes
+            if p.service == service
+        ],
+        "prepared": service not in seen.missing,
+    }
+    for name in IN_THE_DOCUMENT:
+        values[name] = [
+            {**{n: v for n, v in s.labels.items() if n not in ("service", "job")}, "value": s.value}
+            for s in seen.of(f"bangfu_{name}", service=service)
+            if s.value
+        ]
+    return values
+
+
+# The screen
+
+
+def screen(seen: Look, findings: Sequence[Finding]) -> Iterator[str]:
+    """Servers, a table of services, the oldest waits, and what needs a person."""
+    yield f"帮扶状态 Bangfu status · {seen.at:%Y-%m-%d %H:%M:%S} · {seen.seconds:.1f} s"
+    yield f"{_server('数据库 database', seen.database)} · {_server('卡夫卡 Kafka', seen.kafka)}"
+    if not seen.processes:
+        yield "未设 BANGFU_SERVICE_URLS，未询问进程 not set: no process was asked"
+    if seen.missing:
+        yield f"未建库 schemas missing: {', '.join(seen.missing)} · ./run bangfu prepare"
+    yield ""
+    yield from table([*zip(*COLUMNS, strict=True), *(_row(seen, service) for service in SERVICES)])
+    waits = list(_waits(seen))
+    if waits:
+        yield ""
+        yield "最久等候 waiting for the longest:"
+        yield from (f"  {line}" for line in waits)
+    yield ""
+    if not findings:
+        yield "一切正常 all is well"
+        return
+    yield f"需要处理 needs a person: {len(findings)}"
+    for number, finding in enumerate(findings, 1):
+        yield from _told(number, finding)
+
+
+def _server(name: str, server: Server) -> str:
+    if server.failure:
+        return f"{name}: 无应答 does not answer ({server.failure})"
+    return f"{name}: 正常 answers ({server.milliseconds:.0f} ms)"
+
+
+def _row(seen: Look, service: str) -> Sequence[str]:
+    processes = [p for p in seen.processes if p.service == service]
+    up = sum(1 for p in processes if not p.failure)
+    ready = [s.value for s in seen.of("bangfu_ready", service=service)]
+    held = [(s.labels["reason"], s.value) for s in seen.of("bangfu_held_records", service=service)]
+    by_reason: dict[str, float] = {}
+    for reason, value in held:
+        by_reason[reason] = max(value, by_reason.get(reason, 0))
+    quarantined = sum(v for reason, v in by_reason.items() if reason.startswith("quarantined"))
+    memory = seen.highest("process_resident_memory_bytes", service=service)
+    return (
+        service,
+        f"{up}/{len(processes)}" if processes else "?",
+        f"{int(sum(ready))}/{len(ready)}" if ready else "?",
+        _sum(seen, "bangfu_relay_lag_facts", service, "outbox"),
+        _sum(seen, "bangfu_consumer_lag_records", service, "topic", none=_none(seen)),
+        f"{sum(by_reason.values()) - quarantined:.0f}" if _knows(seen, service) else "?",
+        f"{quarantined:.0f}" if _knows(seen, service) else "?",
+        _sum(seen, "bangfu_timers_stuck", service),
+        _sum(seen, "bangfu_outgoing_waiting", service, "what", none="-" if up else "?"),
+        f"{memory / 2**20:.0f}" if memory is not None else "?",
+    )
+
+
+def _none(seen: Look) -> str:
+    """A service without offsets hears nothing, if offsets and ends could be read."""
+    return "?" if seen.database.failure or seen.kafka.failure else "-"
+
+
+def _knows(seen: Look, service: str) -> bool:
+    return any(True for _ in seen.of("bangfu_held_released_records", service=service))
+
+
+def _sum(seen: Look, metric: str, service: str, by: str = "", none: str = "?") -> str:
+    """The sum over a label of what is highest among those who tell it."""
+    highest: dict[str, float] = {}
+    for sample in seen.of(metric, service=service):
+        name = sample.labels.get(by, "")
+        highest[name] = max(sample.value, highest.get(name, 0.0))
+    return f"{sum(highest.values()):.0f}" if highest else none
+
+
+def _waits(seen: Look) -> Iterator[str]:
+    """What has waited longest, by service: facts, records held, and payouts with the bank."""
+    ages: dict[tuple[str, str], float] = {}
+    for sample in seen.of("bangfu_held_oldest_seconds"):
+        if sample.value >= 1:
+            name = (sample.labels["service"], sample.labels["reason"])
+            ages[name] = max(sample.value, ages.get(name, 0.0))
+    for sample in seen.of("bangfu_relay_behind_seconds"):
+        if sample.value >= 1:
+            name = (sample.labels["service"], f"未发布 unpublished {sample.labels['outbox']}")
+            ages[name] = max(sample.value, ages.get(name, 0.0))
+    for (service, what), seconds in sorted(ages.items(), key=lambda item: -item[1]):
+        yield f"{service}: {what} {_age(seconds)}"
+    for state in WITH_THE_BANK:
+        payouts = seen.highest("bangfu_payouts_with_bank", state=state)
+        days = seen.highest("bangfu_payouts_with_bank_oldest_days", state=state)
+        if payouts:
+            yield f"payout: 银行处 with the bank, {state}: {payouts:.0f} ({days or 0:.0f} 天 days)"
+
+
+def _told(number: int, finding: Finding) -> Iterator[str]:
+    what, rule = finding.what, finding.rule
+    grade = "紧急 page" if rule.severity == "page" else "待办 ticket"
+    since = f" · 已 for {_age(finding.seconds)}" if finding.seconds else ""
+    yield f"{number}. [{grade}] {what.zh} {what.en} ({rule.alert} {finding.value:.6g}){since}"
+    for detail in finding.details:
+        yield f"   {detail}"
+    if finding.follows_from:
+        first = ", ".join(finding.follows_from)
+        yield f"   可能源于 probably follows from: {first}"
+        return
+    yield f"   原因 why: {rule.why.zh} / {rule.why.en}"
+    for command in finding.commands:
+        yield f"   处理 do: {command}"
+    yield f"   详见 see: docs/operating.md#{rule.anchor}"
+
+
+def _age(seconds: float) -> str:
+    if seconds >= 2 * DAY:
+        return f"{seconds / DAY:.0f} 天 d"
+    if seconds >= 2 * HOUR:
+        return f"{seconds / HOUR:.0f} 小时 h"
+    if seconds >= 2 * MINUTE:
+        return f"{seconds / MINUTE:.0f} 分 min"
+    return f"{seconds:.0f} 秒 s"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A plain table whose first column stands to the left; Chinese takes two places a letter."""
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            blank = " " * (width - cell_len(cell))
+            cells.append(cell + blank if i == 0 else blank + cell)
+        yield "  ".join(cells).rstrip()

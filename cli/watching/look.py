@@ -1,0 +1,213 @@
+"""One look at an installation: processes and database at once, then Kafka, and what they amount to.
+
+The database comes before Kafka: a checkpoint read first is never ahead of the topic's end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+from typing import Any, Final
+
+from cli.rooms import SERVICES
+from cli.surroundings import Surroundings
+from cli.watching.processes import Process, ask_processes, read_urls
+from cli.watching.rule import Rule, Sample, Words
+from cli.watching.rules import RULES
+from cli.watching.stores import (
+    Server,
+    Stored,
+    Topics,
+    ask_database,
+    ask_kafka,
+    consumer_lags,
+    relay_alarms,
+)
+from services.payout.instructions import TABLE, topic_of
+from shared.bus import topic_name
+from shared.clock import BUSINESS_ZONE
+
+# Who a value comes from is told apart; what is wrong with whom is said once.
+WHO: Final = frozenset(("service", "instance", "job", "topic"))
+SECOND_LOOK_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that needs a person, of one service or of several."""
+
+    rule: Rule
+    services: tuple[str, ...]
+    labels: dict[str, str]
+    value: float
+    seconds: float | None
+    details: tuple[str, ...]
+    # Alerts found in this look that explain it.
+    follows_from: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The labels as the texts of the rule want them."""
+        return {**self.labels, "service": ", ".join(self.services)}
+
+    @property
+    def what(self) -> Words:
+        return self.rule.what.filled(self.named)
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What to type; once for each service if it names one."""
+        from cli.watching.rule import fill
+
+        typed = [
+            fill(command, {**self.labels, "service": service})
+            for command in self.rule.do
+            for service in self.services
+        ]
+        return tuple(dict.fromkeys(typed))
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "alert": self.rule.alert,
+            "severity": self.rule.severity,
+            "services": list(self.services),
+            "labels": self.labels,
+            "value": self.value,
+            "seconds": self.seconds,
+            "what": {"zh": self.what.zh, "en": self.what.en},
+            "why": {"zh": self.rule.why.zh, "en": self.rule.why.en},
+            "details": list(self.details),
+            "do": list(self.commands),
+            "see": f"docs/operating.md#{self.rule.anchor}",
+            "follows_from": list(self.follows_from),
+        }
+
+
+@dataclass
+class Look:
+    """What was seen at one moment."""
+
+    at: datetime
+    processes: list[Process]
+    database: Server
+    kafka: Server
+    samples: list[Sample]
+    missing: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def highest(self, metric: str, **labels: str) -> float | None:
+        """The highest of the values of a metric with these labels."""
+        values = [s.value for s in self.of(metric, **labels)]
+        return max(values) if values else None
+
+    def of(self, metric: str, **labels: str) -> Iterator[Sample]:
+        for sample in self.samples:
+            if sample.metric == metric and labels.items() <= sample.labels.items():
+                yield sample
+
+
+async def look(surroundings: Surroundings) -> Look:
+    """Ask everybody once; whoever does not answer in a few seconds is said not to."""
+    began = monotonic()
+    prefix = surroundings.topic_prefix
+    topic_by_outbox = {(service, "facts"): topic_name(prefix, service) for service in SERVICES}
+    topic_by_outbox["payout", TABLE] = prefix + topic_of(surroundings.bank_subscriber)
+    processes, stored = await asyncio.gather(
+        ask_processes(read_urls(surroundings.service_urls)),
+        ask_database(surroundings.postgres_url, surroundings.clock),
+    )
+    topics = await ask_kafka(surroundings.kafka_bootstrap, list(topic_by_outbox.values()))
+    samples = _together(processes, stored, topics)
+    samples += relay_alarms(stored, topics, topic_by_outbox)
+    return Look(
+        datetime.now(BUSINESS_ZONE),
+        processes,
+        stored.server,
+        topics.server,
+        samples,
+        stored.missing,
+        monotonic() - began,
+    )
+
+
+def _together(processes: Sequence[Process], stored: Stored, topics: Topics) -> list[Sample]:
+    """The stores know how far consumers are, whoever runs; processes are asked for the rest."""
+    lags = consumer_lags(stored, topics)
+    told = [
+        sample
+        for process in processes
+        for sample in process.samples
+        if not (lags and sample.metric == "bangfu_consumer_lag_records")
+    ]
+    return [stored.server.sample(), topics.server.sample(), *stored.samples, *lags, *told]
+
+
+def judge(samples: Sequence[Sample], rules: Sequence[Rule] = RULES) -> list[Finding]:
+    """What of it needs a person, in the order of the rules; one finding for all it concerns."""
+    findings: list[Finding] = []
+    for rule in rules:
+        groups: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
+        if not rule.for_prometheus_alone:
+            for sample in rule.condition.found(samples):
+                about = {n: v for n, v in sample.labels.items() if n not in WHO}
+                groups.setdefault(tuple(sorted(about.items())), []).append(sample)
+        for about_pairs, found in groups.items():
+            findings.append(_finding(rule, dict(about_pairs), found, samples))
+    alerts = {finding.rule.alert for finding in findings}
+    return [
+        Finding(
+            f.rule,
+            f.services,
+            f.labels,
+            f.value,
+            f.seconds,
+            f.details,
+            tuple(alert for alert in f.rule.because if alert in alerts),
+        )
+        for f in findings
+    ]
+
+
+def _finding(
+    rule: Rule, about: dict[str, str], found: Sequence[Sample], samples: Sequence[Sample]
+) -> Finding:
+    services = tuple(dict.fromkeys(s.labels.get("service", "") for s in found))
+    topics = tuple(dict.fromkeys(s.labels["topic"] for s in found if "topic" in s.labels))
+    labels = {**about, **({"topic": ", ".join(topics)} if topics else {})}
+    ages = [
+        sample.value
+        for sample in samples
+        if sample.metric == rule.age
+        and sample.labels.get("service") in services
+        and all(sample.labels.get(n, v) == v for n, v in about.items())
+    ]
+    worst = max if rule.condition.operator == ">" else min
+    return Finding(
+        rule,
+        services,
+        labels,
+        worst(s.value for s in found),
+        max(ages, default=None),
+        tuple(dict.fromkeys(s.detail for s in found if s.detail)),
+    )
+
+
+async def look_twice(surroundings: Surroundings) -> tuple[Look, list[Finding]]:
+    """Look again if something seemed wrong that may pass by itself: only what stays is told."""
+    first = await look(surroundings)
+    findings = judge(first.samples)
+    if not any(finding.rule.lasting_seconds for finding in findings):
+        return first, findings
+    await asyncio.sleep(SECOND_LOOK_SECONDS)
+    second = await look(surroundings)
+    seen = {(f.rule.alert, service) for f in findings for service in f.services}
+    stays = [
+        f
+        for f in judge(second.samples)
+        if not f.rule.lasting_seconds or any((f.rule.alert, s) in seen for s in f.services)
+    ]
+    return second, stays
