@@ -10,16 +10,15 @@ difference is the database's and what is ours.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import asyncpg
 
 from bench.log import SERVICE, TODAY, Log, case_ids, chained, new_log
 from bench.options import Options
-from bench.report import Result, rate, ratio
-from bench.rounds import Arm, Rates, alternate
+from bench.report import Result
+from bench.rounds import COLUMNS, Arm, Measure, Rates, alternate
 from shared.event_store import Write
 from shared.fact import Head
 from shared.room import Condition, View
@@ -27,22 +26,12 @@ from shared.room import Condition, View
 STREAM_FACTS: Final = 100
 SIZES: Final = {"one": 1, "ten": 10}
 OURS, FUNCTION, LIMIT, WHOLE = "ours", "function", "limit", "whole"
-COLUMNS: Final = "stream, version, fact_id, type, subject, envelope, data, hash, traceparent"
+FACT_COLUMNS: Final = "stream, version, fact_id, type, subject, envelope, data, hash, traceparent"
 INSERT: Final = (
-    f"INSERT INTO {SERVICE}.facts ({COLUMNS}) SELECT * FROM unnest($1::text[], $2::int[],"  # noqa: S608 - names of this file
+    f"INSERT INTO {SERVICE}.facts ({FACT_COLUMNS}) SELECT * FROM unnest($1::text[], $2::int[],"  # noqa: S608 - names of this file
     " $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])"
 )
 CALL: Final = f"SELECT {SERVICE}.write_facts('{{}}'::jsonb, $1, $2, $3, $4, $5, $6, $7, $8, $9)"
-
-# What one writer does, from the first write to the last.
-Turn = Awaitable[None]
-
-
-async def timed(turns: Sequence[Turn], facts: int) -> float:
-    """All writers at once; facts a second until the last of them is done."""
-    began = time.perf_counter()
-    await asyncio.gather(*turns)
-    return facts / (time.perf_counter() - began)
 
 
 def shares(options: Options) -> list[list[str]]:
@@ -66,8 +55,9 @@ def ours(log: Log, options: Options, size: int) -> Arm:
                 await log.store.write(Write(facts=facts))
                 head = facts[-1].head
 
-    async def arm() -> float:
-        return await timed([turn(ids) for ids in shares(options)], total(options))
+    async def arm() -> Measure:
+        turns = [turn(ids) for ids in shares(options)]
+        return await log.meter.measure(asyncio.gather(*turns), total(options))
 
     return arm
 
@@ -83,7 +73,11 @@ def ready(ids: Sequence[str], size: int) -> list[tuple[Any, ...]]:
 
 
 def raw(
-    connections: Sequence[asyncpg.Connection], options: Options, size: int, statement: str
+    log: Log,
+    connections: Sequence[asyncpg.Connection],
+    options: Options,
+    size: int,
+    statement: str,
 ) -> Arm:
     """One prepared statement with ready bytes, by each writer on a connection of its own."""
 
@@ -92,10 +86,10 @@ def raw(
         for write in writes:
             await prepared.fetchval(*write)
 
-    async def arm() -> float:
+    async def arm() -> Measure:
         stocks = [ready(ids, size) for ids in shares(options)]
         turns = [turn(c, stock) for c, stock in zip(connections, stocks, strict=True)]
-        return await timed(turns, total(options))
+        return await log.meter.measure(asyncio.gather(*turns), total(options))
 
     return arm
 
@@ -128,9 +122,9 @@ def whole(log: Log, options: Options) -> Arm:
                 await log.store.write(write)
                 head = fact.head
 
-    async def arm() -> float:
+    async def arm() -> Measure:
         turns = [turn(index, ids) for index, ids in enumerate(shares(options))]
-        return await timed(turns, total(options))
+        return await log.meter.measure(asyncio.gather(*turns), total(options))
 
     return arm
 
@@ -144,8 +138,8 @@ async def run(options: Options) -> Result:
         for name, size in SIZES.items():
             arms = {
                 OURS: ours(log, options, size),
-                FUNCTION: raw(connections, options, size, CALL),
-                LIMIT: raw(connections, options, size, INSERT),
+                FUNCTION: raw(log, connections, options, size, CALL),
+                LIMIT: raw(log, connections, options, size, INSERT),
             }
             if size == 1:
                 arms[WHOLE] = whole(log, options)
@@ -157,19 +151,15 @@ def _result(found: dict[str, Rates]) -> Result:
     figures: dict[str, float] = {}
     rows: list[list[str]] = []
     for name, rates in found.items():
-        for arm in rates.by_arm:
-            figures[f"{name}_{arm}_per_second"] = round(rates.median(arm))
-            to_limit = rates.ratio(arm, LIMIT)
-            rows.append(
-                [f"{name} · {arm}", rate(rates.median(arm)), rates.spread(arm), ratio(to_limit)]
-            )
+        figures |= rates.figures(f"{name}_")
         figures[f"{name}_to_function"] = rates.ratio(OURS, FUNCTION)
+        rows += [rates.row(f"{name} · {arm}", arm, LIMIT) for arm in rates.by_arm]
     return Result(
         "append",
         "追加 append, facts a second",
         figures,
         {name: rates.ratio(OURS, LIMIT) for name, rates in found.items()},
-        ("", "median", "spread", "to limit"),
+        COLUMNS,
         rows,
         (
             "ours: model, canonical bytes, hash, envelope, EventStore.write",

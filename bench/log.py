@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 
 import asyncpg
 
+from bench.rounds import Meter
 from deploy.infrastructure import create_database, drop_database
 from shared.event_store import EventStore, Write
 from shared.fact import Actor, Draft, Fact, Fen, Head, Origin, Recorded, record, registry_of
@@ -105,19 +106,18 @@ class Log:
 
     url: str
     store: EventStore
-    connections: int
+    meter: Meter
 
     @asynccontextmanager
     async def raw(self, count: int) -> AsyncIterator[Sequence[asyncpg.Connection]]:
         """Connections of the same role, with nothing between them and the driver."""
-        made: list[asyncpg.Connection] = []
-        try:
+        async with AsyncExitStack() as stack:
+            made: list[asyncpg.Connection] = []
             for _ in range(count):
-                made.append(await asyncpg.connect(self.url))
+                connection = await asyncpg.connect(self.url)
+                stack.push_async_callback(connection.close)
+                made.append(connection)
             yield made
-        finally:
-            for connection in made:
-                await connection.close()
 
 
 @asynccontextmanager
@@ -128,8 +128,12 @@ async def new_log(admin_url: str, connections: int) -> AsyncIterator[Log]:
     try:
         await migrate(url, SERVICE, PASSWORDS, (MIGRATIONS,))
         worker_url = role_url(url, role_name(url, SERVICE, "worker"), PASSWORDS.worker)
-        async with pool(worker_url, connections, "bench") as worker:
-            yield Log(worker_url, EventStore(SERVICE, worker, worker), connections)
+        async with (
+            pool(worker_url, connections, "bench") as worker,
+            pool(url, 1, "bench") as admin,
+            admin.acquire() as watching,
+        ):
+            yield Log(worker_url, EventStore(SERVICE, worker, worker), Meter(watching))
     finally:
         drop_database(admin_url, name)
 

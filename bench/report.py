@@ -47,15 +47,6 @@ def show(result: Result, console: Console) -> None:
         console.print(note, style="dim", highlight=False)
 
 
-def rate(value: float) -> str:
-    """Something a second, rounded to what noise leaves of it."""
-    return f"{value:,.0f}"
-
-
-def ratio(value: float) -> str:
-    return f"{value:.3f}"
-
-
 SETTINGS = (
     "server_version",
     "fsync",

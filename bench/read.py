@@ -1,0 +1,82 @@
+"""Read: the whole log in its order, each fact's envelope and data as a dict.
+
+Ours is the reader that a rebuild uses. The limit is asyncpg alone: a prepared SELECT by position
+on one connection, page by page, and the same two parses of each row. A figure beside them is the
+limit without the parses: rows as they come.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import asyncpg
+import orjson
+
+from bench.log import SERVICE, Log, case_ids, fill, new_log
+from bench.options import Options
+from bench.report import Result
+from bench.rounds import COLUMNS, Arm, Rates, alternate
+from shared.store_reader import pages
+
+STREAM_FACTS: Final = 100
+PAGE_ROWS: Final = 1_000
+OURS, LIMIT, ROWS = "ours", "limit", "rows"
+SELECT: Final = (
+    "SELECT position, envelope, data, hash, traceparent"  # noqa: S608 - names of this file
+    f" FROM {SERVICE}.facts WHERE position > $1 ORDER BY position LIMIT {PAGE_ROWS}"
+)
+
+
+def ours(log: Log, connection: asyncpg.Connection, facts: int) -> Arm:
+    async def read() -> None:
+        found = 0
+        async for page in pages(connection, SERVICE):
+            kept = [(fact.attributes, fact.document) for fact in page.facts]
+            found += len(kept)
+        assert found == facts, found
+
+    return lambda: log.meter.measure(read(), facts)
+
+
+def raw(log: Log, prepared: Any, facts: int, *, parsed: bool) -> Arm:
+    async def read() -> None:
+        found, cursor = 0, 0
+        while rows := await prepared.fetch(cursor):
+            cursor = rows[-1][0]
+            kept: list[Any] = rows
+            if parsed:
+                kept = [(orjson.loads(row[1]), orjson.loads(row[2])) for row in rows]
+            found += len(kept)
+        assert found == facts, found
+
+    return lambda: log.meter.measure(read(), facts)
+
+
+async def run(options: Options) -> Result:
+    async with new_log(options.infrastructure.postgres_url, 1) as log, log.raw(1) as [connection]:
+        cases = case_ids(max(1, options.facts // STREAM_FACTS))
+        await fill(log, cases, STREAM_FACTS)
+        facts = len(cases) * STREAM_FACTS
+        prepared = await connection.prepare(SELECT)
+        arms = {
+            OURS: ours(log, connection, facts),
+            LIMIT: raw(log, prepared, facts, parsed=True),
+            ROWS: raw(log, prepared, facts, parsed=False),
+        }
+        return _result(await alternate(arms, options.rounds))
+
+
+def _result(rates: Rates) -> Result:
+    rows = [rates.row(arm, arm, LIMIT) for arm in rates.by_arm]
+    return Result(
+        "read",
+        "按序读日志 read the log in order, facts a second",
+        rates.figures() | {"to_rows": rates.ratio(OURS, ROWS)},
+        {"read": rates.ratio(OURS, LIMIT)},
+        COLUMNS,
+        rows,
+        (
+            "ours: shared.store_reader.pages, envelope and data as dicts",
+            "limit: prepared SELECT, envelope and data parsed by orjson · rows: not parsed",
+        ),
+    )
