@@ -16,6 +16,7 @@ from deploy.infrastructure import create_database, drop_database
 from shared.event_store import EventStore, Write
 from shared.fact import Actor, Draft, Fact, Fen, Head, Origin, Recorded, record, registry_of
 from shared.migrations import CHECKOUT, Passwords, migrate, role_name, role_url
+from shared.pools import PLANS_BY_INDEX
 from shared.service import pool
 
 SERVICE: Final = "bench"
@@ -114,7 +115,7 @@ class Log:
         async with AsyncExitStack() as stack:
             made: list[asyncpg.Connection] = []
             for _ in range(count):
-                connection = await asyncpg.connect(self.url)
+                connection = await asyncpg.connect(self.url, server_settings=dict(PLANS_BY_INDEX))
                 stack.push_async_callback(connection.close)
                 made.append(connection)
             yield made
