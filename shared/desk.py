@@ -27,11 +27,12 @@ from shared.event_store import (
     Conflict,
     EventStore,
     OutOfScope,
+    TreeMove,
     Write,
     is_passing,
 )
 from shared.fact import Actor, Head, Origin, Recorded
-from shared.network_copy import NETWORK_KIND
+from shared.network_copy import NETWORK_KIND, moved_by
 from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
 from shared.telemetry import APPENDED_FACTS, CONFLICTS, CONTENDED
 from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
@@ -45,7 +46,6 @@ CONFLICT_PAUSE_SECONDS: Final = 0.005
 FAULT_PAUSE_SECONDS: Final = 0.2
 CACHED_STREAMS: Final = 20_000
 
-MOVES_THE_TREE: Final = frozenset(("EdgeOpened", "EdgeClosed", "OrganisationClosed"))
 REFERENCE_SECONDS: Final = 0.2
 
 Result = TypeVar("Result")
@@ -135,6 +135,7 @@ def _directory_of(rows: Sequence[ReferenceRow]) -> Directory:
     for row in rows:
         if row.kind == NETWORK_KIND:
             directory.apply(row.document["fact"], row.document["data"])
+        directory.moves = max(directory.moves, row.move)
     return directory
 
 
@@ -325,7 +326,13 @@ class Desk:
         if write.is_empty():
             return
         await self._rescope(write)
-        await self.store.write(write, organisations)
+        try:
+            await self.store.write(write, organisations)
+        except Conflict:
+            if write.tree is not None:
+                # It may have been the tree that moved, in another process.
+                await self.reference.refresh()
+            raise
         if write.facts:
             APPENDED_FACTS.labels(self.room.name).inc(len(write.facts))
             for stream in {recorded.stream for recorded in write.facts}:
@@ -338,23 +345,25 @@ class Desk:
     async def _rescope(self, write: Write) -> None:
         """Where the tree moves, what is held below it gains and loses the offices above it.
 
-        In the same write, so that neither happens without the other.
+        In the same write, so that neither happens without the other; the database finds out what
+        is held, when nobody else can give or take scope any more.
         """
-        moved = {
-            row.document["data"].get("child") or row.document["data"]["organisation"]
-            for row in write.reference
-            if row.kind == NETWORK_KIND and row.document["fact"] in MOVES_THE_TREE
-        }
+        moved = {row.key: child for row in write.reference if (child := moved_by(row))}
         if not moved:
             return
-        today = self.clock.today()
         directory = await self.reference.directory_with(write.reference)
-        below = {each for top in moved for each in directory.subtree(top, today)}
-        holders = dict(await self.store.held_by(sorted(below)))
+        if write.tree is None:
+            write.tree = directory.moves
+        below = {each for child in moved.values() for each in directory.below(child)}
+        write.move = TreeMove(
+            frozenset(moved),
+            self.clock.today(),
+            [[holder, *directory.above(holder)] for holder in sorted(below)],
+        )
         # What this write itself gives a holder was scoped by the tree as it was before.
-        holders |= {s: row["organisations"][0] for s, row in write.scopes_by_subject.items()}
-        for subject, holder in holders.items():
-            write.scope(subject, [holder, *directory.ancestors(holder, today)], today)
+        for subject, row in list(write.scopes_by_subject.items()):
+            holder = row["organisations"][0]
+            write.scope(subject, [holder, *directory.above(holder)], row["from_day"])
 
     def forget(self, streams: Sequence[str]) -> None:
         """Drop cached states that proved stale."""

@@ -86,6 +86,8 @@ class Directory:
         offices: Iterable[Office] = (),
         delegations: Iterable[Delegation] = (),
     ) -> None:
+        # How often the tree had moved when this copy was read, by the store's count.
+        self.moves = 0
         self._organisations: dict[str, Organisation] = {}
         self._parents: dict[str, list[Edge]] = defaultdict(list)
         self._children: dict[str, set[str]] = defaultdict(set)
@@ -195,6 +197,17 @@ class Directory:
             path.append(current)
             current = self.parent(current, day)
         return path
+
+    def above(self, organisation: str) -> list[str]:
+        """As ``ancestors``, by the edges without an end: what scope follows, whatever the day.
+
+        The tree is entered on the day or late, never ahead.
+        """
+        return self.ancestors(organisation, date.max)
+
+    def below(self, organisation: str) -> set[str]:
+        """The organisation and all that stand below it by edges without an end."""
+        return self.subtree(organisation, date.max)
 
     def is_within(self, organisation: str, ancestor: str, day: date) -> bool:
         """Whether the organisation is the ancestor itself or stands below it."""

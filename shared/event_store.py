@@ -75,6 +75,19 @@ class DueTimer:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class TreeMove:
+    """Reference rows of this write (by key) that move the tree, and what they bring along.
+
+    ``rescopes`` are lists of organisations, a holder first and then those above it from now on:
+    for all that it holds.
+    """
+
+    keys: frozenset[str]
+    moved_on: date
+    rescopes: Sequence[Sequence[str]]
+
+
 @dataclass
 class Write:
     """All that one transaction stores; filled by whoever decides, in any order."""
@@ -84,6 +97,9 @@ class Write:
     conditions: list[Condition] = field(default_factory=list)
     view_streams: dict[str, tuple[str, Sequence[View]]] = field(default_factory=dict)
     scopes_by_subject: dict[str, dict[str, Any]] = field(default_factory=dict)
+    # How often the tree had moved when scopes were decided; None where nothing depends on it.
+    tree: int | None = None
+    move: TreeMove | None = None
     reference: list[ReferenceRow] = field(default_factory=list)
     own: list[dict[str, Any]] = field(default_factory=list)
     command: dict[str, Any] | None = None
@@ -121,9 +137,19 @@ class Write:
             ]
         if self.reference:
             parts["reference"] = [
-                {"kind": r.kind, "key": r.key, "document": canonical(r.document).decode()}
+                {
+                    "kind": r.kind,
+                    "key": r.key,
+                    "document": canonical(r.document).decode(),
+                    "moves": self.move is not None and r.key in self.move.keys,
+                }
                 for r in self.reference
             ]
+        if self.move is not None:
+            parts["moved_on"] = self.move.moved_on
+            parts["rescopes"] = self.move.rescopes
+        if self.tree is not None:
+            parts["tree"] = self.tree
         for name in ("scopes", "own", "command", "offsets", "held", "unheld", "reheld"):
             if getattr(self, name):
                 parts[name] = getattr(self, name)
@@ -357,18 +383,12 @@ class EventStore:
     async def reference_rows(self) -> list[ReferenceRow]:
         """All reference rows, in the order in which they were taken in."""
         rows = await self.worker.fetch(
-            f"SELECT kind, key, document FROM {self.schema}.reference ORDER BY ordinal"  # noqa: S608 - as above
+            f"SELECT kind, key, document, move FROM {self.schema}.reference ORDER BY ordinal"  # noqa: S608 - as above
         )
-        return [ReferenceRow(r["kind"], r["key"], orjson.loads(r["document"])) for r in rows]
-
-    async def held_by(self, organisations: Sequence[str]) -> list[tuple[str, str]]:
-        """Subjects and their holders, for holders among these organisations."""
-        rows = await self.worker.fetch(
-            f"SELECT subject, organisation FROM {self.schema}.case_scope "  # noqa: S608 - as above
-            "WHERE holder AND to_day IS NULL AND organisation = ANY ($1) ORDER BY subject",
-            list(organisations),
-        )
-        return [(row["subject"], row["organisation"]) for row in rows]
+        return [
+            ReferenceRow(r["kind"], r["key"], orjson.loads(r["document"]), r["move"] or 0)
+            for r in rows
+        ]
 
     async def last_position(self) -> int:
         """The last position drawn, committed or not."""

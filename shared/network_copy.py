@@ -12,6 +12,15 @@ from shared.fact import Fact, Recorded, registry_of
 from shared.room import Reaction, ReferenceRow, Todo
 
 NETWORK_KIND = "network"
+# Whose child stands above or below others from then on.
+MOVES_THE_TREE = frozenset(("EdgeOpened", "EdgeClosed"))
+
+
+def moved_by(row: ReferenceRow) -> str | None:
+    """The organisation that this row moves in the tree, if it does."""
+    if row.kind != NETWORK_KIND or row.document["fact"] not in MOVES_THE_TREE:
+        return None
+    return str(row.document["data"]["child"])
 
 
 def reference_row(fact: Fact, recorded: Recorded) -> ReferenceRow:

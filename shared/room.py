@@ -61,6 +61,8 @@ class ReferenceRow:
     kind: str
     key: str
     document: Mapping[str, Any]
+    # The how-manieth move of the tree it is, as stored; 0 for what moves nothing.
+    move: int = 0
 
 
 @dataclass(frozen=True, slots=True)

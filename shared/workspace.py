@@ -184,9 +184,9 @@ class Workspace:
         self.write.view_streams[stream] = (subject, kind.views(state))
         holder = kind.holder(state)
         if holder is not None and holder != holder_before:
-            today = situation.today
-            above = situation.directory.ancestors(holder, today)
-            self.write.scope(subject, [holder, *above], today)
+            above = situation.directory.above(holder)
+            self.write.scope(subject, [holder, *above], situation.today)
+            self.write.tree = situation.directory.moves
 
     def _collect(self, fact: Any, recorded: Recorded) -> None:
         self.write.facts.append(recorded)

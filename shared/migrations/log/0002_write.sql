@@ -1,4 +1,4 @@
--- The one write: guard rows in sorted order, scopes, read models, the service's own rows, the
+-- The one write: guard rows in sorted order, reference rows, scopes, read models, the service's own rows, the
 -- command's key or the watermarks, and the facts last, so that no position is drawn early.
 -- depends: 0001_log
 
@@ -56,23 +56,8 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
-    IF p ? 'scopes' THEN
-        UPDATE case_scope c SET to_day = s.from_day
-            FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb)
-            WHERE c.subject = s.subject AND c.to_day IS NULL
-              AND NOT s.organisations ? c.organisation;
-        UPDATE case_scope c SET holder = (c.organisation = s.organisations->>0)
-            FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb)
-            WHERE c.subject = s.subject AND c.to_day IS NULL
-              AND c.holder <> (c.organisation = s.organisations->>0);
-        INSERT INTO case_scope (subject, organisation, holder, from_day)
-            SELECT s.subject, o.organisation, o.ord = 1, s.from_day
-            FROM jsonb_to_recordset(p->'scopes') AS s(subject text, from_day date, organisations jsonb),
-                 jsonb_array_elements_text(s.organisations) WITH ORDINALITY AS o(organisation, ord)
-            WHERE NOT EXISTS (SELECT 1 FROM case_scope c WHERE c.subject = s.subject
-                              AND c.organisation = o.organisation AND c.to_day IS NULL)
-            ORDER BY 1, 2
-            ON CONFLICT (subject, organisation, from_day) DO UPDATE SET to_day = NULL, holder = excluded.holder;
+    IF p ?| ARRAY['reference', 'scopes'] THEN
+        PERFORM write_scopes(p);  -- 0004_scopes
     END IF;
     IF p ? 'view_streams' THEN
         DELETE FROM views v USING jsonb_array_elements_text(p->'view_streams') AS s(stream)
@@ -86,13 +71,6 @@ BEGIN
             ORDER BY stream COLLATE "C", model COLLATE "C", key COLLATE "C"
             ON CONFLICT (model, key) DO UPDATE SET organisation = excluded.organisation, role = excluded.role,
                 status = excluded.status, due_on = excluded.due_on, document = excluded.document;
-    END IF;
-    IF p ? 'reference' THEN
-        INSERT INTO reference (kind, key, document)
-            SELECT kind, key, document
-            FROM ROWS FROM (jsonb_to_recordset(p->'reference') AS (kind text, key text, document text))
-                WITH ORDINALITY AS r(kind, key, document, ord) ORDER BY ord
-            ON CONFLICT (key) DO NOTHING;  -- a reference row is one fact's copy: the same key is the same row
     END IF;
     IF p ? 'own' THEN
         PERFORM own_rows(p->'own');
