@@ -179,6 +179,23 @@ Reaction = Callable[[Any, Recorded], Sequence[Todo]]
 Timer = Callable[[str, date], Tell]
 
 
+@dataclass(frozen=True, slots=True)
+class DerivedTable:
+    """A table of the room's own that follows from its facts alone.
+
+    Either rows of single facts, which have a column ``stream`` and never change, or (``is_sum``)
+    the sum of one number by key. ``rows`` gives what one fact adds, by column.
+    """
+
+    name: str
+    key: Sequence[str]
+    values: Sequence[str]
+    rows: Callable[[Fact, Recorded], Sequence[Mapping[str, Any]]]
+    is_sum: bool = False
+    # False for what outsiders have read already: it is compared, and never changed by a rebuild.
+    mended: bool = True
+
+
 @dataclass(frozen=True)
 class Room:
     """One service, as data."""
@@ -199,6 +216,8 @@ class Room:
     guard_changes: Callable[[Fact, Recorded], Sequence[tuple[str, int]]] = lambda _f, _r: ()
     own_rows: Callable[[Fact, Recorded], Sequence[dict[str, Any]]] = lambda _f, _r: ()
     references: Callable[[Fact, Recorded], Sequence[ReferenceRow]] = lambda _f, _r: ()
+    # The tables that ``own_rows`` fill, as far as they can be derived again.
+    derived: Sequence[DerivedTable] = ()
     # Builds Situation.reference from all reference rows (pure; called when they change).
     build_reference: Callable[[Sequence[ReferenceRow]], Any] = lambda _rows: None
 
