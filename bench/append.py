@@ -19,7 +19,7 @@ from bench.log import SERVICE, TODAY, Log, case_ids, chained, new_log
 from bench.options import Options
 from bench.report import Result
 from bench.rounds import COLUMNS, Arm, Measure, Rates, alternate
-from shared.event_store import Write
+from shared.event_store import Shown, Write
 from shared.fact import Head
 from shared.room import Condition, View
 
@@ -102,6 +102,7 @@ def whole(log: Log, options: Options) -> Arm:
         for case_id in ids:
             head = Head()
             stream = f"award-{case_id}"
+            shown: Shown = {}
             while head.version < STREAM_FACTS:
                 [fact] = chained(case_id, head, 1)
                 view = View("case", case_id, {"granted": fact.version}, "city", "", "open", TODAY)
@@ -109,7 +110,6 @@ def whole(log: Log, options: Options) -> Arm:
                     facts=[fact],
                     guard_deltas={guard: 1},
                     conditions=[Condition(guard, minimum=0)],
-                    view_streams={stream: (case_id, [view])},
                     command={
                         "key": fact.fact_id,
                         "body_mac": fact.hash,
@@ -119,6 +119,7 @@ def whole(log: Log, options: Options) -> Arm:
                         "fact_ids": fact.fact_id,
                     },
                 )
+                shown = write.show(stream, case_id, [view], shown)
                 await log.store.write(write)
                 head = fact.head
 

@@ -325,6 +325,7 @@ class Desk:
         write = workspace.write
         if write.is_empty():
             return
+        workspace.show()
         await self._rescope(write)
         try:
             await self.store.write(write, organisations)

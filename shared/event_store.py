@@ -8,6 +8,7 @@ organisations of the person. This module decides nothing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -75,6 +76,23 @@ class DueTimer:
     version: int
 
 
+# The parts of a write that the database takes as they stand here.
+_AS_THEY_ARE: Final = (
+    "scopes",
+    "view_streams",
+    "views_gone",
+    "own",
+    "command",
+    "offsets",
+    "held",
+    "unheld",
+    "reheld",
+)
+# What a stream shows: a digest of each row by model and key.
+Shown = dict[tuple[str, str], bytes]
+DIGEST_BYTES: Final = 16
+
+
 @dataclass(frozen=True, slots=True)
 class TreeMove:
     """Reference rows of this write (by key) that move the tree, and what they bring along.
@@ -95,7 +113,11 @@ class Write:
     facts: list[Recorded] = field(default_factory=list)
     guard_deltas: dict[str, int] = field(default_factory=dict)
     conditions: list[Condition] = field(default_factory=list)
-    view_streams: dict[str, tuple[str, Sequence[View]]] = field(default_factory=dict)
+    view_rows: list[dict[str, Any]] = field(default_factory=list)
+    # Rows that this stream no longer shows; and streams of which it is not known what they showed,
+    # so that all goes but what is written now.
+    views_gone: list[dict[str, str]] = field(default_factory=list)
+    view_streams: list[str] = field(default_factory=list)
     scopes_by_subject: dict[str, dict[str, Any]] = field(default_factory=dict)
     # How often the tree had moved when scopes were decided; None where nothing depends on it.
     tree: int | None = None
@@ -128,13 +150,8 @@ class Write:
         guards = self._guards()
         if guards:
             parts["guards"] = guards
-        if self.view_streams:
-            parts["view_streams"] = sorted(self.view_streams)
-            parts["views"] = [
-                _view_row(stream, subject, view)
-                for stream, (subject, views) in sorted(self.view_streams.items())
-                for view in views
-            ]
+        if self.view_rows:
+            parts["views"] = self.view_rows
         if self.reference:
             parts["reference"] = [
                 {
@@ -150,12 +167,34 @@ class Write:
             parts["rescopes"] = self.move.rescopes
         if self.tree is not None:
             parts["tree"] = self.tree
-        for name in ("scopes", "own", "command", "offsets", "held", "unheld", "reheld"):
+        for name in _AS_THEY_ARE:
             if getattr(self, name):
                 parts[name] = getattr(self, name)
         if self.watermarks:
             parts["watermarks"] = self.watermarks
         return canonical(parts).decode()
+
+    def show(self, stream: str, subject: str, views: Sequence[View], before: Shown | None) -> Shown:
+        """What a stream shows from now on; only what differs from ``before`` is written.
+
+        Without a ``before`` it is not known what the tables hold of the stream: then all of it is
+        written, and whatever else is there goes.
+        """
+        shown: Shown = {}
+        for view in views:
+            row = _view_row(stream, subject, view)
+            digest = shown[view.model, view.key] = _digest(row)
+            if before is None or before.get((view.model, view.key)) != digest:
+                self.view_rows.append(row)
+        if before is None:
+            self.view_streams.append(stream)
+        else:
+            self.views_gone += [
+                {"stream": stream, "model": model, "key": key}
+                for model, key in before
+                if (model, key) not in shown
+            ]
+        return shown
 
     def scope(self, subject: str, organisations: Sequence[str], today: date) -> None:
         """Who sees the subject from today on: its holder first, then those above it.
@@ -235,6 +274,12 @@ def _view_row(stream: str, subject: str, view: View) -> dict[str, Any]:
         "due_on": view.due_on,
         "document": canonical(view.document).decode(),
     }
+
+
+def _digest(row: Mapping[str, Any]) -> bytes:
+    return hashlib.blake2b(
+        "\x1f".join(map(str, row.values())).encode(), digest_size=DIGEST_BYTES
+    ).digest()
 
 
 def recorded_from_row(row: asyncpg.Record) -> Recorded:

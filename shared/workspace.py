@@ -8,13 +8,13 @@ it and folds again from the start, which is cheap because states are immutable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from shared.event_store import Write
+from shared.event_store import Shown, Write
 from shared.fact import Actor, Draft, Head, Origin, Recorded, record
-from shared.room import UNKNOWN, Answer, Decided, Refusal, Room, Situation, Tell
+from shared.room import UNKNOWN, Answer, Decided, Refusal, Room, Situation, StreamKind, Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Entry:
 
     state: Any
     head: Head
+    # What the tables show of the stream at this head; None if that is not known.
+    shown: Shown | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class Workspace:
         # Streams on which something was refused or nothing followed: no version check will
         # confirm the state that this was decided on, so it has to be a fresh one.
         self.without_effect: set[str] = set()
+        self._changed: dict[str, tuple[StreamKind, str]] = {}
 
     def require(self, streams: Iterable[str]) -> None:
         missing = [stream for stream in streams if stream not in self.entries]
@@ -180,13 +183,21 @@ class Workspace:
         for condition in decided.conditions:
             key = condition.key
             self.write.demand(condition, before[key], deltas.get(key, 0))
-        self.entries[stream] = Entry(state, head)
-        self.write.view_streams[stream] = (subject, kind.views(state))
+        self.entries[stream] = Entry(state, head, entry.shown if entry.head.version else {})
+        self._changed[stream] = (kind, subject)
         holder = kind.holder(state)
         if holder is not None and holder != holder_before:
             above = situation.directory.above(holder)
             self.write.scope(subject, [holder, *above], situation.today)
             self.write.tree = situation.directory.moves
+
+    def show(self) -> None:
+        """Complete the write with what the changed streams show, once for all that befell them."""
+        for stream, (kind, subject) in sorted(self._changed.items()):
+            entry = self.entries[stream]
+            shown = self.write.show(stream, subject, kind.views(entry.state), entry.shown)
+            self.entries[stream] = replace(entry, shown=shown)
+        self._changed.clear()
 
     def _collect(self, fact: Any, recorded: Recorded) -> None:
         self.write.facts.append(recorded)

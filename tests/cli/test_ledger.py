@@ -96,7 +96,7 @@ def write_of(stated: list[tuple[Recorded, Fact]]) -> Write:
     for stream in {recorded.stream for recorded in write.facts}:
         kind, identity = payout.kind_of(stream)
         state = payout.fold(stream, [r for r in write.facts if r.stream == stream])
-        write.view_streams[stream] = (kind.subject(identity), kind.views(state))
+        write.show(stream, kind.subject(identity), kind.views(state), None)
     return write
 
 

@@ -64,6 +64,12 @@ BEGIN
             WHERE v.stream = s.stream
               AND NOT EXISTS (SELECT 1 FROM jsonb_to_recordset(p->'views') AS n(model text, key text)
                               WHERE n.model = v.model AND n.key = v.key);
+    END IF;
+    IF p ? 'views_gone' THEN
+        DELETE FROM views v USING jsonb_to_recordset(p->'views_gone') AS g(stream text, model text, key text)
+            WHERE v.model = g.model AND v.key = g.key AND v.stream = g.stream;
+    END IF;
+    IF p ? 'views' THEN
         INSERT INTO views (model, key, stream, subject, organisation, role, status, due_on, document)
             SELECT model, key, stream, subject, organisation, role, status, due_on, document
             FROM jsonb_to_recordset(p->'views') AS n(model text, key text, stream text, subject text,
