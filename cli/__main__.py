@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "decide": "cli.decide:decide",
     "heads": "cli.heads:heads",
     "republish": "cli.republish:republish",
+    "prepare": "cli.prepare:prepare",
     "replay": "cli.replay:replay",
     "status": "cli.status:status",
     "verify": "cli.verify:verify",

@@ -7,7 +7,6 @@ down. It writes nothing. Its rules are those of the alerts (`cli/watching/rules.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
@@ -16,7 +15,7 @@ import typer
 from rich.cells import cell_len
 
 from cli.rooms import SERVICES
-from cli.surroundings import Surroundings, refuse
+from cli.surroundings import Surroundings, keep_libraries_quiet, refuse
 from cli.watching.look import Finding, Look, look_twice
 from cli.watching.processes import read_urls
 from cli.watching.stores import Server
@@ -60,9 +59,7 @@ def status(
         read_urls(surroundings.service_urls)
     except ValueError as error:
         refuse(f"BANGFU_SERVICE_URLS: {error}")
-    # What the libraries log of a server that is away is one line of the screen.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    keep_libraries_quiet()
     seen, findings = asyncio.run(look_twice(surroundings))
     if json:
         typer.echo(orjson.dumps(document(seen, findings), option=orjson.OPT_INDENT_2).decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, NoReturn
@@ -64,6 +65,12 @@ class Surroundings(BaseSettings):
         missing = [f"BANGFU_{name.upper()}" for name in names if not getattr(self, name)]
         if missing:
             refuse(f"请先设置环境变量 not set in the environment: {', '.join(missing)}")
+
+
+def keep_libraries_quiet() -> None:
+    """What the drivers log of a server that is away, the command says in one line."""
+    for name in ("aiokafka", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def refuse(line: str) -> NoReturn:

@@ -25,20 +25,19 @@ from typing import Final
 
 import httpx
 
+from cli.rooms import outboxes
 from deploy.infrastructure import Infrastructure
 from deploy.native.process import Identity, free_ports, spawn
 from sandbox.bank_settings import PREFIX, new_key_pair
 from sandbox.fate import DEFAULT_RATES, Rates
 from sandbox.issuer import SECRET_VARIABLE
-from shared.bus import create_topic, topic_name
 from shared.clock import set_clock_file
-from shared.migrations import Passwords, migrate_all, migrate_keys, role_name, role_url
+from shared.preparing import ServicePasswords, database_urls, prepare
 
 SERVICES: Final = ("network", "intake", "eligibility", "notice", "payout", "training")
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
 SUBSCRIBER: Final = "sandbox-bank"
 INSTRUCTIONS: Final = f"payout.instructions.{SUBSCRIBER}"
-INSTRUCTIONS_KEPT_MS: Final = 400 * 24 * 3600 * 1000
 INSTALLER: Final = "installer"
 START_SECONDS: Final = 60.0
 STATE_FILE: Final = "installation.json"
@@ -122,43 +121,34 @@ class Installation:
         if self.instant is not None:
             self.set_clock(self.instant)
         passwords = {
-            name: Passwords(worker=secrets.token_urlsafe(24), api=secrets.token_urlsafe(24))
+            name: ServicePasswords(*(secrets.token_urlsafe(24) for _ in range(3)))
             for name in SERVICES
         }
-        keys_passwords = {name: secrets.token_urlsafe(24) for name in SERVICES}
-        bootstrap = self.infrastructure.kafka_bootstrap
-        async with asyncio.TaskGroup() as group:
-            group.create_task(migrate_all(self.infrastructure.postgres_url, passwords))
-            group.create_task(migrate_keys(self.infrastructure.keys_url, keys_passwords))
-            for name in SERVICES:
-                topic = topic_name(self.prefix, name)
-                group.create_task(create_topic(bootstrap, topic, self.partitions))
-            group.create_task(
-                create_topic(
-                    bootstrap,
-                    self.prefix + INSTRUCTIONS,
-                    self.partitions,
-                    retention_ms=INSTRUCTIONS_KEPT_MS,
-                )
-            )
+        servers = self.infrastructure
+        await prepare(
+            servers.postgres_url,
+            servers.keys_url,
+            servers.kafka_bootstrap,
+            passwords,
+            [each for name in SERVICES for each in outboxes(name, self.prefix, SUBSCRIBER)],
+            partitions=self.partitions,
+        )
         names = self.process_names
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         for service in SERVICES:
-            shared = self._service_environment(service, passwords[service], keys_passwords[service])
+            shared = self._service_environment(service, passwords[service])
             for number, name in enumerate(self.instances_of(service)):
                 own = {"BANGFU_INSTANCE": str(number), "BANGFU_PORT": str(self.ports[name])}
                 self.environments[name] = shared | own
         self.environments["issuer"] = {SECRET_VARIABLE: self.secret}
         self._introduce_bank()
 
-    def _service_environment(self, name: str, pair: Passwords, keys: str) -> dict[str, str]:
+    def _service_environment(self, name: str, passwords: ServicePasswords) -> dict[str, str]:
         admin, keys_admin = self.infrastructure.postgres_url, self.infrastructure.keys_url
         environment = {
             "BANGFU_SERVICE": name,
             "BANGFU_MODE": "sandbox",
-            "BANGFU_WORKER_URL": role_url(admin, role_name(admin, name, "worker"), pair.worker),
-            "BANGFU_API_URL": role_url(admin, role_name(admin, name, "api"), pair.api),
-            "BANGFU_KEYS_URL": role_url(keys_admin, role_name(keys_admin, name, "keys"), keys),
+            **database_urls(admin, keys_admin, name, passwords),
             "BANGFU_MASTER_KEY": self.master_key,
             "BANGFU_KAFKA_BOOTSTRAP": self.infrastructure.kafka_bootstrap,
             "BANGFU_TOPIC_PREFIX": self.prefix,
@@ -256,9 +246,11 @@ class Installation:
         )
         if self.instant is not None:
             known |= {"BANGFU_MODE": "sandbox", "BANGFU_CLOCK_FILE": str(self.clock_file)}
+        for name in self.service_processes:
+            # So that whoever looks on can end a process and start it again by hand.
+            _write_exports(self.folder / f"environment.{name}", self.environments[name])
         path = self.folder / "environment"
-        path.touch(mode=0o600)
-        path.write_text("".join(f"export {n}={shlex.quote(v)}\n" for n, v in known.items()))
+        _write_exports(path, known)
         return path
 
     async def wait_until_ready(self, names: Sequence[str]) -> None:
@@ -298,6 +290,11 @@ class Installation:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _write_exports(path: Path, settings: Mapping[str, str]) -> None:
+    path.touch(mode=0o600)
+    path.write_text("".join(f"export {n}={shlex.quote(v)}\n" for n, v in settings.items()))
 
 
 def stop_recorded(folder: Path) -> bool:

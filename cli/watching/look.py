@@ -12,7 +12,7 @@ from datetime import datetime
 from time import monotonic
 from typing import Any, Final
 
-from cli.rooms import SERVICES
+from cli.rooms import SERVICES, outboxes
 from cli.surroundings import Surroundings
 from cli.watching.processes import Process, ask_processes, read_urls
 from cli.watching.rule import Rule, Sample, Words
@@ -26,8 +26,6 @@ from cli.watching.stores import (
     consumer_lags,
     relay_alarms,
 )
-from services.payout.instructions import TABLE, topic_of
-from shared.bus import topic_name
 from shared.clock import BUSINESS_ZONE
 
 # Who a value comes from is told apart; what is wrong with whom is said once.
@@ -114,8 +112,11 @@ async def look(surroundings: Surroundings) -> Look:
     """Ask everybody once; whoever does not answer in a few seconds is said not to."""
     began = monotonic()
     prefix = surroundings.topic_prefix
-    topic_by_outbox = {(service, "facts"): topic_name(prefix, service) for service in SERVICES}
-    topic_by_outbox["payout", TABLE] = prefix + topic_of(surroundings.bank_subscriber)
+    topic_by_outbox = {
+        (service, outbox.table): outbox.topic
+        for service in SERVICES
+        for outbox in outboxes(service, prefix, surroundings.bank_subscriber)
+    }
     processes, stored = await asyncio.gather(
         ask_processes(read_urls(surroundings.service_urls)),
         ask_database(surroundings.postgres_url, surroundings.clock),
