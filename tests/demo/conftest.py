@@ -23,6 +23,7 @@ from tests.conftest import servers_folder
 from tests.demo.host import Host, Life
 from tests.demo.log import Log, read_log
 from tests.demo.mischief import make_mischief
+from tests.demo.undisturbed import OUTCOMES
 
 HOUSEHOLDS: Final = 200
 
@@ -101,4 +102,5 @@ def demo(infrastructure: Infrastructure) -> Iterator[Demo]:
             bootstrap = infrastructure.kafka_bootstrap
             log = asyncio.run(read_log(bootstrap, installation.prefix))
             outcomes = host.ask(outcomes_of(host.run))
+            OUTCOMES[host.plan.seed] = outcomes
             yield Demo(host, refusals, log, outcomes, answers)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from aiokafka import ConsumerRecord
 
 from sandbox.installation import SERVICES
 from shared.bus import is_birth, read_records, topic_name
@@ -67,14 +68,24 @@ async def read_log(bootstrap: str, prefix: str) -> Log:
         async for record in read_records(bootstrap, topic_name(prefix, service)):
             if is_birth(record):
                 continue
-            headers = {name: bytes(value).decode() for name, value in record.headers}
-            recorded = recorded_from_headers(headers, record.value)
-            if (recorded.stream, recorded.version) not in seen:
-                seen.add((recorded.stream, recorded.version))
-                name = recorded.type.rpartition(".")[2]
-                facts.append(Told(recorded, name, orjson.loads(recorded.raw)))
-    facts.sort(key=lambda told: told.recorded.replay_key)
-    return Log(facts, _by_case(facts))
+            told = told_by(record)
+            if (told.recorded.stream, told.recorded.version) not in seen:
+                seen.add((told.recorded.stream, told.recorded.version))
+                facts.append(told)
+    return log_of(facts)
+
+
+def told_by(record: ConsumerRecord) -> Told:
+    """The fact of one record. Raises BrokenRecord if it is none, or its hash does not hold."""
+    headers = {name: bytes(value).decode() for name, value in record.headers}
+    recorded = recorded_from_headers(headers, record.value)
+    return Told(recorded, recorded.type.rpartition(".")[2], orjson.loads(recorded.raw))
+
+
+def log_of(facts: Iterable[Told]) -> Log:
+    """Facts, each once, in the order of replay."""
+    ordered = sorted(facts, key=lambda told: told.recorded.replay_key)
+    return Log(ordered, _by_case(ordered))
 
 
 def _by_case(facts: Iterable[Told]) -> dict[str, Case]:
