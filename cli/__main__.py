@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "decide": "cli.decide:decide",
     "heads": "cli.heads:heads",
+    "recover": "cli.recover:recover",
     "republish": "cli.republish:republish",
     "prepare": "cli.prepare:prepare",
     "replay": "cli.replay:replay",

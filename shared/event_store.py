@@ -290,7 +290,7 @@ def recorded_from_row(row: asyncpg.Record) -> Recorded:
 
 
 _FACT_COLUMNS = "envelope, data, hash, traceparent"
-_TEN = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
+WRITE_ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
 
 
 _OF_THE_LOG = frozenset(("facts_stream_version_key", "watermarks_pkey"))
@@ -330,8 +330,8 @@ class EventStore:
             f"JOIN {s}.facts f ON f.stream = n.stream AND f.version > n.since "
             "ORDER BY f.stream, f.version"
         )
-        self._write = f"SELECT {s}.write_facts({_TEN})"
-        self._office_write = f"SELECT {s}.api_write($11, {_TEN})"
+        self._write = f"SELECT {s}.write_facts({WRITE_ARGUMENTS})"
+        self._office_write = f"SELECT {s}.api_write($11, {WRITE_ARGUMENTS})"
         self._office_load = f"SELECT {_FACT_COLUMNS} FROM {s}.api_load($1, $2, $3)"  # noqa: S608 - as above
 
     async def load_many(self, since: Mapping[str, int]) -> dict[str, list[Recorded]]:

@@ -35,7 +35,8 @@ from shared.clock import ClockError
 from shared.desk import Desk
 from shared.event_store import DATA_CLASSES, Clash, Conflict, is_passing
 from shared.fact import Recorded, UnknownFact
-from shared.room import ReferenceRow, Refusal, Tell
+from shared.recovered import Recovered
+from shared.room import ReferenceRow, Refusal, Tell, Todo
 from shared.telemetry import CONFLICTS, HEARD_FACTS
 from shared.workspace import Cause, Missing, Workspace
 
@@ -90,6 +91,7 @@ class Hearing:
         self._schema = desk.store.schema
         self._heard_kinds = frozenset(k for kinds in self._room.hears.values() for k in kinds)
         self._turn = asyncio.Lock()
+        self._recovered: Recovered | None = None
         # Position after the last record whose effects are stored, by (topic, partition).
         self.positions: dict[tuple[str, int], int] = {}
         self.held_by_reason: dict[str, int] = {}
@@ -220,6 +222,8 @@ class Hearing:
         self, arrivals: Sequence[Arrival], keys: Collection[str], one: OneByOne | None = None
     ) -> bool:
         """One write; True if more of the same batch can follow at once."""
+        if self._recovered is None:
+            self._recovered = await Recovered.load(self._desk.store.worker, self._schema)
         facts = [a for a in arrivals if not a.is_birth()]
         held = await self._held({a.key for a in facts} | set(keys))
         queue = [*held, *in_causal_order(facts)]
@@ -407,7 +411,7 @@ class Hearing:
         reaction = self._room.reactions.get(type(fact))
         if reaction is None:
             return True
-        todos = reaction(fact, recorded)
+        todos = [t for t in reaction(fact, recorded) if not self._is_recovered(t, recorded)]
         if workspace.write.reference and any(isinstance(todo, Tell) for todo in todos):
             return False
         cause = Cause.of(recorded)
@@ -419,6 +423,12 @@ class Hearing:
             if isinstance(answer, Refusal):
                 log.info("reaction_refused", command=type(todo.command).__name__, code=answer.code)
         return True
+
+    def _is_recovered(self, todo: Todo, heard: Recorded) -> bool:
+        """Whether what is asked for happened before the service was restored, and is back."""
+        if self._recovered is None or not isinstance(todo, Tell):
+            return False
+        return self._recovered.has(self._room.kinds[todo.kind].stream(todo.identity), heard)
 
 
 def _is_repeat(arrival: Arrival, marks: Mapping[str, int]) -> bool:

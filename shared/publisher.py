@@ -104,7 +104,9 @@ class Publisher:
         bootstrap: str,
         partitions: int,
         on_published: OnPublished | None,
+        after: Publisher | None = None,
     ) -> None:
+        self._after = after
         self._pool = pool
         self._schema = schema
         self._outbox = outbox
@@ -247,6 +249,8 @@ class Publisher:
             self._woken.clear()
             self._lease.check()
             mark = await tail.advance()
+            if self._after is not None and self._status.published < mark:
+                await self._after.reach_all(connection)
             if self._status.published > mark:
                 raise Alarm("log_shrunk", f"published {self._status.published}, log ends at {mark}")
             pause = SHORTEST_POLL_SECONDS if self._status.published < mark else pause
@@ -269,6 +273,22 @@ class Publisher:
                 pause = SHORTEST_POLL_SECONDS
             except TimeoutError:
                 pause = min(pause * 2, LONGEST_POLL_SECONDS)
+
+    async def reach_all(self, connection: Connection) -> None:
+        """Return when everything is published that was written here before the call.
+
+        For an outbox whose rows follow from this one's: a subscriber must not act on what could
+        still be lost with the database, for nobody else would know of it.
+        """
+        last = await connection.fetchval(
+            "SELECT CASE WHEN is_called THEN last_value ELSE 0 END"  # noqa: S608 - checked names
+            f" FROM {self._schema}.{self._outbox.table}_position_seq",
+            timeout=QUERY_SECONDS,
+        )
+        self.wake()
+        while self._status.published < last:
+            self._lease.check()
+            await asyncio.sleep(SHORTEST_POLL_SECONDS)
 
     async def _publish(self, producer: Any, rows: Sequence[asyncpg.Record]) -> None:
         """Send rows to their partitions and return when all are acknowledged."""

@@ -66,18 +66,20 @@ class Relay:
         self._lease_seconds = lease_seconds
         unique = f"{holder}-{secrets.token_hex(4)}"
         self._lease = Lease(pool, schema, LEASE_NAME, unique, lease_seconds)
-        self._publishers = [
-            Publisher(
-                pool,
-                schema,
-                outbox,
-                self._lease,
-                bootstrap=bootstrap,
-                partitions=partitions,
-                on_published=on_published,
+        self._publishers: list[Publisher] = []
+        for outbox in outboxes:
+            self._publishers.append(
+                Publisher(
+                    pool,
+                    schema,
+                    outbox,
+                    self._lease,
+                    bootstrap=bootstrap,
+                    partitions=partitions,
+                    on_published=on_published,
+                    after=self._publishers[0] if self._publishers else None,
+                )
             )
-            for outbox in outboxes
-        ]
 
     def wake(self) -> None:
         """Look now: this process has committed facts."""

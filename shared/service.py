@@ -38,7 +38,8 @@ from shared.pools import PLANS_BY_INDEX, keep_as_it_is
 from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
 from shared.room import Room
-from shared.settings import ServiceSettings, load_settings
+from shared.settings import ServiceSettings, load_settings, refuse_to_start
+from shared.start import StartRefused, check_log, check_standby, watch_relay
 from shared.telemetry import Progress, configure_logging, install_telemetry
 from shared.timers import Timers
 
@@ -161,8 +162,7 @@ async def parts_of(
             )
             progress = Progress()
             prefix = settings.topic_prefix
-            outboxes = [Outbox("facts", topic_name(prefix, room.name))]
-            outboxes += [Outbox(table, prefix + name) for table, name in extra_outboxes.items()]
+            outboxes = outboxes_of(room, settings, extra_outboxes)
             relay = Relay(
                 relaying,
                 room.name,
@@ -244,6 +244,24 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     return app
 
 
+def outboxes_of(
+    room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str]
+) -> list[Outbox]:
+    """What the service publishes, the log first."""
+    prefix = settings.topic_prefix
+    facts = Outbox("facts", topic_name(prefix, room.name))
+    return [facts, *(Outbox(table, prefix + name) for table, name in extra_outboxes.items())]
+
+
+async def _check_start(
+    room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str]
+) -> None:
+    if settings.mode == "production" and settings.standby == "synchronous":
+        await check_standby(settings.worker_url, settings.api_url)
+    outboxes = outboxes_of(room, settings, extra_outboxes)
+    await check_log(settings.worker_url, room.name, outboxes, settings.kafka_bootstrap)
+
+
 async def _serve(
     room: Room,
     routes: Routes,
@@ -251,6 +269,7 @@ async def _serve(
     extra_outboxes: Mapping[str, str],
     background: Sequence[Background],
 ) -> None:
+    await _check_start(room, settings, extra_outboxes)
     async with parts_of(room, settings, extra_outboxes) as parts:
         config = uvicorn.Config(
             application(parts, routes),
@@ -265,6 +284,7 @@ async def _serve(
             asyncio.ensure_future(each)
             for each in (
                 parts.relay.run(),
+                watch_relay(room.name, parts.relay),
                 parts.timers.run(),
                 Measuring(parts).run(),
                 *([parts.listening.run()] if parts.listening else []),
@@ -298,5 +318,8 @@ def serve(
     settings = load_settings(settings_class)
     configure_logging(room.name, settings.log_level)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt):
-        uvloop.run(_serve(room, routes, settings, extra_outboxes or {}, background))
+    try:
+        with suppress(KeyboardInterrupt):
+            uvloop.run(_serve(room, routes, settings, extra_outboxes or {}, background))
+    except StartRefused as refused:
+        refuse_to_start(str(refused))

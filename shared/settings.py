@@ -45,6 +45,8 @@ class ServiceSettings(BaseSettings):
     partitions: int = Field(default=12, ge=1)
     instance: str = "0"
     lease_seconds: float = Field(default=5, gt=0)
+    # Production asks for one; `none` is for an operator who accepts that a lost disk loses facts.
+    standby: Literal["synchronous", "none"] = "synchronous"
     session_timeout_ms: int = Field(default=6000, gt=0)
 
     issuer: str = Field(min_length=1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
@@ -40,14 +40,26 @@ class Ahead:
         return f"{self.topic}: {kind} at {self.stream} {self.version}"
 
 
-async def stored_ends(connection: Connection, schema: str, table: str) -> dict[int, int]:
-    """The topic's ends as the relay last noted them; empty if it never did."""
-    text = await connection.fetchval(
-        f"SELECT ends FROM {schema}.checkpoint WHERE name = $1",  # noqa: S608 - a checked name
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the relay noted last: published up to `position`, the topic then ending at `ends`."""
+
+    position: int = 0
+    generation: str = ""
+    ends: Mapping[int, int] = field(default_factory=dict)
+
+
+async def checkpoint_of(connection: Connection, schema: str, table: str) -> Checkpoint:
+    """The checkpoint of an outbox; of one that no relay has served yet, the beginning."""
+    row = await connection.fetchrow(
+        f"SELECT position, generation, ends FROM {schema}.checkpoint WHERE name = $1",  # noqa: S608 - a checked name
         table,
         timeout=QUERY_SECONDS,
     )
-    return {} if text is None else {int(p): int(end) for p, end in orjson.loads(text).items()}
+    if row is None:
+        return Checkpoint()
+    ends = {int(p): int(end) for p, end in orjson.loads(row["ends"]).items()}
+    return Checkpoint(row["position"], row["generation"], ends)
 
 
 async def first_ahead(

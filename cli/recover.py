@@ -1,0 +1,82 @@
+"""`bangfu recover SERVICE`: take back from Kafka what a restored database lacks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import asyncpg
+import typer
+from aiokafka.errors import KafkaError
+
+from cli.rooms import SERVICES, outboxes, room
+from cli.surroundings import Surroundings, refuse
+from shared.bus import BusError
+from shared.lease import LeaseLostError
+from shared.recovery import Recovery, RecoveryRefused, Regained
+from shared.settings import load_settings
+
+
+def recover(
+    services: Annotated[list[str], typer.Argument(help="服务名 services, e.g. intake payout")],
+) -> None:
+    """恢复数据库后，从卡夫卡取回缺失的事实 take back from Kafka the facts a restored log lacks."""
+    unknown = sorted(set(services) - set(SERVICES))
+    if unknown:
+        expected = ", ".join(SERVICES)
+        refuse(f"SERVICES：未知服务 unknown service {unknown[0]}, expected some of {expected}")
+    surroundings = load_settings(Surroundings)
+    surroundings.need("postgres_url", "kafka_bootstrap")
+    for service in services:
+        try:
+            regained = asyncio.run(recovered(surroundings, service))
+        except RecoveryRefused as refusal:
+            refuse(f"不能取回 cannot recover {service}: {refusal}")
+        except LeaseLostError:
+            refuse(f"不能取回 cannot recover {service}: 另一命令正在进行 another command is at it")
+        except (BusError, KafkaError, OSError, asyncpg.PostgresError) as error:
+            # A driver's message may quote an address with its password; its type may not.
+            told = str(error) if isinstance(error, BusError) else type(error).__name__
+            refuse(f"不能取回 cannot recover {service}: {told}")
+        for line in _lines(service, regained):
+            typer.echo(line)
+
+
+async def recovered(surroundings: Surroundings, service: str) -> Regained:
+    """One service's log made whole again, with a bar while it lasts."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    async with asyncpg.create_pool(
+        surroundings.postgres_url,
+        min_size=1,
+        max_size=3,
+        timeout=10,
+        server_settings={"application_name": "bangfu-operator"},
+    ) as pool:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            tasks = {
+                "reading": bar.add_task(f"{service} 读取 reading", total=None),
+                "writing": bar.add_task(f"{service} 写回 writing", total=None),
+            }
+            return await Recovery(
+                pool,
+                room(service),
+                outboxes(service, surroundings.topic_prefix, surroundings.bank_subscriber),
+                surroundings.kafka_bootstrap,
+                lambda what, done, total: bar.update(tasks[what], completed=done, total=total),
+            ).run()
+
+
+def _lines(service: str, regained: Regained) -> list[str]:
+    if not regained.facts:
+        return [f"{service}: 无缺失 nothing is missing"]
+    lines = [f"{service}: 取回 taken back {regained.facts:,} facts, {regained.streams:,} streams"]
+    if regained.ordered:
+        told = ", ".join(f"{name} {count}" for name, count in sorted(regained.ordered.items()))
+        lines.append(
+            f"{service}: 以下命令的幂等键已失，勿再发送 the keys of these commands are lost,"
+            f" do not send them again: {told}"
+        )
+    return lines
