@@ -26,6 +26,7 @@ CREATE FUNCTION api_write(
     p_streams text[], p_versions integer[], p_ids text[], p_types text[], p_subjects text[],
     p_envelopes text[], p_datas text[], p_hashes text[], p_traceparents text[]
 ) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE one record;
 BEGIN
     -- What is heard and held is the worker's alone, and nothing is written but with a fact.
     IF cardinality(p_streams) = 0 OR p ?| ARRAY['watermarks', 'offsets', 'held', 'unheld', 'reheld'] THEN
@@ -33,14 +34,18 @@ BEGIN
     END IF;
     -- A subject without facts is being born by this write; every other one must be in scope, also
     -- the one that a stream has had from its birth, whatever the write says of it.
-    IF EXISTS (SELECT 1 FROM (SELECT subject FROM unnest(p_subjects) AS u(subject)
-                              UNION
-                              SELECT f.subject FROM unnest(p_streams) AS u(stream)
-                              JOIN facts f ON f.stream = u.stream AND f.version = 1) s
-               WHERE EXISTS (SELECT 1 FROM facts f WHERE f.subject = s.subject)
-                 AND NOT in_scope(s.subject, p_organisations)) THEN
-        RAISE EXCEPTION 'out of scope' USING ERRCODE = 'BF005';
-    END IF;
+    FOR one IN
+        SELECT u.subject FROM unnest(p_subjects) AS u(subject)
+        UNION
+        SELECT (SELECT f.subject FROM facts f WHERE f.stream = u.stream AND f.version = 1)
+            FROM unnest(p_streams) AS u(stream)
+    LOOP
+        IF NOT EXISTS (SELECT 1 FROM case_scope c WHERE c.subject = one.subject AND c.to_day IS NULL
+                       AND c.organisation = ANY (p_organisations))
+           AND EXISTS (SELECT 1 FROM facts f WHERE f.subject = one.subject) THEN
+            RAISE EXCEPTION 'out of scope' USING ERRCODE = 'BF005';
+        END IF;
+    END LOOP;
     RETURN write_facts(p, p_streams, p_versions, p_ids, p_types, p_subjects,
                        p_envelopes, p_datas, p_hashes, p_traceparents);
 END $$;
