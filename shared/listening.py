@@ -25,6 +25,7 @@ from shared.arrival import Arrival, storable_key
 from shared.births import LOOK_SECONDS, BirthWatch
 from shared.bus import METADATA_AGE_MS, BusError, header, is_birth, read_generation
 from shared.hearing import Hearing
+from shared.lease import DATABASE_FAILURES
 from shared.settings import ServiceSettings
 from shared.telemetry import Progress
 
@@ -120,7 +121,7 @@ class Listening:
                 try:
                     await self._hearing.sweep()
                     await self._tell_kafka()
-                except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError) as e:
+                except (KafkaError, *DATABASE_FAILURES) as e:
                     log.warning("sweep_failed", error=type(e).__name__)
         finally:
             watching.cancel()
@@ -240,13 +241,7 @@ class Listening:
                     f"FROM {self._schema}.offsets"
                 )
                 return found
-            except (
-                BusError,
-                KafkaError,
-                OSError,
-                asyncpg.PostgresError,
-                asyncpg.InterfaceError,
-            ) as e:
+            except (BusError, KafkaError, *DATABASE_FAILURES) as e:
                 log.warning("assignment_waits", error=type(e).__name__)
                 await asyncio.sleep(SWEEP_SECONDS)
 

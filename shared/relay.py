@@ -123,7 +123,7 @@ class Relay:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+            with suppress(*DATABASE_FAILURES):
                 await self._lease.release()
         for task in tasks:
             error = None if task.cancelled() else task.exception()

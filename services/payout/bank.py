@@ -11,7 +11,6 @@ from datetime import date
 from time import monotonic
 from typing import Annotated, Any, Final
 
-import asyncpg
 import httpx
 import orjson
 import structlog
@@ -26,6 +25,7 @@ from services.payout.storage import END_TO_END_MODEL, QUERY_MODEL
 from shared.desk import Contended, Key, KeyReused
 from shared.door import Caller, CommandAnswer, Door, problem_of
 from shared.fact import Actor, canonical
+from shared.lease import DATABASE_FAILURES
 from shared.request_body import RequestBody
 from shared.room import UNKNOWN, Refusal, Tell
 from shared.service import Background, Parts
@@ -187,7 +187,7 @@ class Questions:
             done = await asyncio.gather(*(self._ask(turns, each) for each in open_))
             self._open = done.count(False)
             self._parts.progress.beat("bank_questions")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_FAILURES as error:
             log.warning("questions_wait_for_database", error=type(error).__name__)
             self._woken = True
             return True

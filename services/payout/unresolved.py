@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-import asyncpg
 import structlog
 from prometheus_client import Gauge
 
 from services.payout.bank_waits import QUERY, WITH_THE_BANK, days_since
 from services.payout.decisions.batch import PAYOUT_MODEL
+from shared.lease import DATABASE_FAILURES
 from shared.service import Parts
 from shared.telemetry import REGISTRY
 
@@ -42,7 +42,7 @@ async def tell_unresolved(parts: Parts) -> None:
             rows = await parts.store.worker.fetch(
                 QUERY.format(schema=parts.store.schema), PAYOUT_MODEL, list(WITH_THE_BANK)
             )
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DATABASE_FAILURES as error:
             log.warning("unresolved_not_counted", error=type(error).__name__)
         else:
             found = {row["status"]: row for row in rows}

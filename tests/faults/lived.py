@@ -22,7 +22,10 @@ from tests.faults.evidence import Acknowledged, Books, Topics, held_rows, read_t
 
 SESSION_TIMEOUT_MS: Final = 2_000
 LEASE_SECONDS: Final = 1.0
-SHORT_LEASES: Final = {"session_timeout_ms": SESSION_TIMEOUT_MS, "lease_seconds": LEASE_SECONDS}
+SHORT_LEASES: Final[dict[str, Any]] = {
+    "session_timeout_ms": SESSION_TIMEOUT_MS,
+    "lease_seconds": LEASE_SECONDS,
+}
 # A frozen broker or a full disk is waited for; more than this is a hang.
 PATIENCE_SECONDS: Final = 180.0
 
