@@ -34,6 +34,20 @@ ALGORITHMS: dict[str, type[PublicKey]] = {
     "RS256": RSAKey,
 }
 
+# What can be wrong with a token: the ends of its problem types.
+TOKEN_FAULTS = (
+    "token-missing",
+    "token-malformed",
+    "token-algorithm-refused",
+    "token-key-unknown",
+    "token-signature-wrong",
+    "token-incomplete",
+    "token-expired",
+    "token-not-yet-valid",
+    "token-wrong-issuer",
+    "token-wrong-audience",
+)
+
 TOKEN_CHARACTERS = 8192
 SUBJECT_CHARACTERS = 255
 JWKS_BYTES = 256 * 1024

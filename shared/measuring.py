@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from shared.arrival import REASONS
 from shared.bus import answers
 from shared.health import passes
+from shared.identity import TOKEN_FAULTS
 from shared.publisher import ALARM_KINDS, OutboxStatus
 from shared.telemetry import (
     APPENDED_FACTS,
@@ -28,6 +29,7 @@ from shared.telemetry import (
     OUTGOING,
     REACHABLE,
     READY,
+    REFUSED_TOKENS,
     RELAY_ALARM,
     RELAY_BEHIND_SECONDS,
     RELAY_HOLDER,
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
     from shared.service import Parts
 
 METRICS_SECONDS: Final = 1.0
-# Asking the servers costs connections, so it is done less often.
-SERVERS_SECONDS: Final = 10.0
+# Each question is a connection, so it is asked less often.
+KAFKA_SECONDS: Final = 10.0
 SERVER_ANSWER_SECONDS: Final = 2.0
 COMPONENTS: Final = ("hearing", "relay", "timers")
 
@@ -53,19 +55,22 @@ class Measuring:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._name = parts.room.name
-        self._asked_at = -SERVERS_SECONDS
+        self._asked_at = -KAFKA_SECONDS
         # A counter that is first seen at 1 has not risen: each starts where it can be seen.
         for counter in (APPENDED_FACTS, CONFLICTS, CONTENDED, DENIALS, HEARD_FACTS):
             counter.labels(self._name)
+        for reason in TOKEN_FAULTS:
+            REFUSED_TOKENS.labels(self._name, reason)
 
     async def run(self) -> None:
         """Until cancelled."""
         self._parts.progress.work("timers")
         while True:
             self.tell()
-            if monotonic() - self._asked_at >= SERVERS_SECONDS:
+            await self._ask_database()
+            if monotonic() - self._asked_at >= KAFKA_SECONDS:
                 self._asked_at = monotonic()
-                await self._ask_servers()
+                await self._ask_kafka()
             await asyncio.sleep(METRICS_SECONDS)
 
     def tell(self) -> None:
@@ -102,11 +107,12 @@ class Measuring:
         for kind in ALARM_KINDS:
             RELAY_ALARM.labels(*named, kind).set(is_holder and outbox.alarm == kind)
 
-    async def _ask_servers(self) -> None:
-        parts = self._parts
-        checks = parts.checks()
+    async def _ask_database(self) -> None:
+        checks = self._parts.checks()
         passed = dict(zip(checks, await asyncio.gather(*map(passes, checks.values())), strict=True))
         READY.labels(self._name).set(all(answer == "ok" for answer in passed.values()))
         REACHABLE.labels(self._name, "database").set(passed["database"] == "ok")
-        kafka = await answers(parts.settings.kafka_bootstrap, SERVER_ANSWER_SECONDS)
+
+    async def _ask_kafka(self) -> None:
+        kafka = await answers(self._parts.settings.kafka_bootstrap, SERVER_ANSWER_SECONDS)
         REACHABLE.labels(self._name, "kafka").set(kafka)

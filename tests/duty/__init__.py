@@ -1,0 +1,1 @@
+"""What people on duty see and type, on an installation of its own that nobody lives in."""

@@ -1,0 +1,211 @@
+"""`bangfu status` as an operator types it: what is down is a line, never a traceback or a wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, Final
+
+import asyncpg
+import pytest
+
+from cli.rooms import SERVICES
+from tests.demo.host import Host
+from tests.duty.conftest import bangfu, environment_of
+
+# Each server and process gets a few seconds, the screen two looks, and Python its start.
+LONGEST_SECONDS: Final = 40.0
+WELL, NEEDS_A_PERSON, REFUSED = 0, 1, 2
+
+
+@pytest.fixture(scope="module")
+def environment(duty: Host) -> dict[str, str]:
+    return environment_of(duty)
+
+
+def status(environment: dict[str, str], **changes: str) -> tuple[int, dict[str, Any]]:
+    """Exit status and document; it says nothing on standard error and is there in time."""
+    began = monotonic()
+    done = bangfu("status", "--json", environment={**environment, **changes})
+    assert monotonic() - began < LONGEST_SECONDS
+    assert done.stderr == ""
+    document: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, document
+
+
+def alerts(document: dict[str, Any]) -> dict[str, Any]:
+    return {finding["alert"]: finding for finding in document["findings"]}
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """An address that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+async def execute(host: Host, *statements: str) -> None:
+    connection = await asyncpg.connect(host.installation.infrastructure.postgres_url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def test_a_healthy_installation_needs_nobody(environment: dict[str, str]) -> None:
+    """Every service answers, and nothing is behind; the screen says so in both languages."""
+    code, document = status(environment)
+    assert (code, document["findings"]) == (WELL, [])
+    assert set(document["services"]) == set(SERVICES)
+    done = bangfu("status", environment=environment)
+    assert done.returncode == WELL
+    assert "一切正常 all is well" in done.stdout
+    for service in SERVICES:
+        assert any(
+            line.startswith(f"{service} ") and " 1/1" in line for line in done.stdout.splitlines()
+        )
+
+
+def test_a_service_that_hangs_or_ended_is_named(duty: Host, environment: dict[str, str]) -> None:
+    """A stopped process takes connections and does not answer; an unused port refuses them."""
+    process = duty.installation.processes["training"]
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        urls = environment["BANGFU_SERVICE_URLS"] + f",payout=http://{closed_port()}"
+        code, document = status(environment, BANGFU_SERVICE_URLS=urls)
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    down = alerts(document)["ServiceDown"]
+    assert code == NEEDS_A_PERSON
+    assert down["services"] == ["payout", "training"] or down["services"] == ["training", "payout"]
+    assert "python -m services.training.main" in down["do"]
+    assert document["database"]["reachable"]
+    # What they hear and publish is known all the same, from the stores.
+    assert document["services"]["training"]["prepared"]
+
+
+@pytest.mark.parametrize("how", ["closed", "silent"])
+def test_a_database_that_is_away_is_a_line(environment: dict[str, str], how: str) -> None:
+    """Kafka and the processes are told of none the less."""
+    with silent_server() as silent:
+        address = closed_port() if how == "closed" else silent
+        code, document = status(
+            environment, BANGFU_POSTGRES_URL=f"postgresql://someone:hushhush@{address}/nowhere"
+        )
+    assert code == NEEDS_A_PERSON
+    assert set(alerts(document)) == {"DatabaseUnreachable"}
+    assert document["kafka"]["reachable"]
+    assert "hushhush" not in json.dumps(document)
+
+
+@pytest.mark.parametrize("how", ["closed", "silent"])
+def test_a_kafka_that_is_away_is_a_line(environment: dict[str, str], how: str) -> None:
+    """The database and the processes are told of none the less."""
+    with silent_server() as silent:
+        address = closed_port() if how == "closed" else silent
+        code, document = status(environment, BANGFU_KAFKA_BOOTSTRAP=address)
+    assert code == NEEDS_A_PERSON
+    assert set(alerts(document)) == {"KafkaUnreachable"}
+    assert document["database"]["reachable"]
+
+
+def test_a_quarantined_record_and_what_waits_behind_it(
+    duty: Host, environment: dict[str, str]
+) -> None:
+    """Reason, age and the command; the oldest wait stands on the screen."""
+    columns = "key, topic, partition, record_offset, generation, headers, reason, held_since"
+    rows = (
+        ("key-1", 1, "quarantined_unreadable", "2 hours"),
+        ("key-1", 2, "waiting_behind_another", "1 hour"),
+    )
+    held = ",".join(
+        f"('{key}', 'lost.facts', 0, {offset}, 'g', '[]', '{reason}', now() - interval '{age}')"
+        for key, offset, reason, age in rows
+    )
+    asyncio.run(execute(duty, f"INSERT INTO notice.held ({columns}) VALUES {held}"))
+    try:
+        code, document = status(environment)
+        screen = bangfu("status", environment=environment).stdout
+    finally:
+        asyncio.run(execute(duty, "DELETE FROM notice.held"))
+    found = alerts(document)
+    assert code == NEEDS_A_PERSON
+    assert set(found) == {"Quarantined", "HeldTooLong"}
+    assert found["Quarantined"]["services"] == ["notice"]
+    assert 7200 <= found["Quarantined"]["seconds"] < 7300
+    assert found["Quarantined"]["do"][0] == "./run bangfu quarantine list notice"
+    assert found["HeldTooLong"]["follows_from"] == ["Quarantined"]
+    assert "notice: quarantined_unreadable 2 小时 h" in screen
+
+
+def test_an_open_transaction_is_named_with_its_process(
+    duty: Host, environment: dict[str, str]
+) -> None:
+    """Nothing passes it, so the screen says which pid it is."""
+    url = duty.installation.infrastructure.postgres_url
+    opened, over = threading.Event(), threading.Event()
+    pids: list[int] = []
+
+    async def hold() -> None:
+        connection = await asyncpg.connect(url)
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE network.facts IN ROW EXCLUSIVE MODE")
+            pids.append(connection.get_server_pid())
+            opened.set()
+            await asyncio.to_thread(over.wait, 60)
+        await connection.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(hold()))
+    thread.start()
+    try:
+        assert opened.wait(20)
+        over.wait(11)
+        code, document = status(environment)
+    finally:
+        over.set()
+        thread.join(20)
+    assert code == NEEDS_A_PERSON
+    stands = alerts(document)["MarkStands"]
+    assert stands["services"] == ["network"]
+    assert stands["details"][0].startswith(f"pid {pids[0]}")
+
+
+def test_a_topic_that_is_gone_is_found_without_its_relay(environment: dict[str, str]) -> None:
+    """The stores are compared also where no process tells: another prefix has no such topics."""
+    code, document = status(environment, BANGFU_TOPIC_PREFIX="elsewhere.", BANGFU_SERVICE_URLS="")
+    assert code == NEEDS_A_PERSON
+    alarm = alerts(document)["RelayAlarm"]
+    assert alarm["labels"]["kind"] == "topic_not_ours"
+    assert set(alarm["services"]) == set(SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"BANGFU_POSTGRES_URL": ""}, "BANGFU_POSTGRES_URL"),
+        ({"BANGFU_SERVICE_URLS": "payout"}, "BANGFU_SERVICE_URLS"),
+        ({"BANGFU_SERVICE_URLS": "payout=ftp://x"}, "BANGFU_SERVICE_URLS"),
+        ({"BANGFU_SERVICE_URLS": "payout=http://[::1"}, "BANGFU_SERVICE_URLS"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_one_line(
+    environment: dict[str, str], changes: dict[str, str], named: str
+) -> None:
+    done = bangfu("status", environment={**environment, **changes})
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert named in done.stderr
