@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COMMANDS: Final = {
     "decide": "cli.decide:decide",
+    "erasures": "cli.erasures:erasures",
     "heads": "cli.heads:heads",
     "recover": "cli.recover:recover",
     "republish": "cli.republish:republish",

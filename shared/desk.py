@@ -13,6 +13,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -120,23 +121,41 @@ class ReferenceCopy:
         if mark == self.mark:
             return False
         rows = await self._store.reference_rows()
-        self.directory = _directory_of(rows)
+        self.directory = directory_of(rows)
         self.built = self._room.build_reference(rows)
         self.mark = mark
         return True
 
     async def directory_with(self, rows: Sequence[ReferenceRow]) -> Directory:
         """The directory as it will be once these rows are stored."""
-        return _directory_of([*await self._store.reference_rows(), *rows])
+        return directory_of([*await self._store.reference_rows(), *rows])
 
 
-def _directory_of(rows: Sequence[ReferenceRow]) -> Directory:
+def directory_of(rows: Sequence[ReferenceRow]) -> Directory:
+    """The tree as these rows tell it, in their order."""
     directory = Directory()
     for row in rows:
         if row.kind == NETWORK_KIND:
             directory.apply(row.document["fact"], row.document["data"])
         directory.moves = max(directory.moves, row.move)
     return directory
+
+
+def rescope(write: Write, directory: Directory, today: date) -> None:
+    """Have a write that moves the tree take along what is held below, by the tree as it will be."""
+    moved = {row.key: child for row in write.reference if (child := moved_by(row))}
+    if write.tree is None:
+        write.tree = directory.moves
+    below = {each for child in moved.values() for each in directory.below(child)}
+    write.move = TreeMove(
+        frozenset(moved),
+        today,
+        [[holder, *directory.above(holder)] for holder in sorted(below)],
+    )
+    # What this write itself gives a holder was scoped by the tree as it was before.
+    for subject, row in list(write.scopes_by_subject.items()):
+        holder = row["organisations"][0]
+        write.scope(subject, [holder, *directory.above(holder)], row["from_day"])
 
 
 class Desk:
@@ -349,22 +368,9 @@ class Desk:
         In the same write, so that neither happens without the other; the database finds out what
         is held, when nobody else can give or take scope any more.
         """
-        moved = {row.key: child for row in write.reference if (child := moved_by(row))}
-        if not moved:
-            return
-        directory = await self.reference.directory_with(write.reference)
-        if write.tree is None:
-            write.tree = directory.moves
-        below = {each for child in moved.values() for each in directory.below(child)}
-        write.move = TreeMove(
-            frozenset(moved),
-            self.clock.today(),
-            [[holder, *directory.above(holder)] for holder in sorted(below)],
-        )
-        # What this write itself gives a holder was scoped by the tree as it was before.
-        for subject, row in list(write.scopes_by_subject.items()):
-            holder = row["organisations"][0]
-            write.scope(subject, [holder, *directory.above(holder)], row["from_day"])
+        if any(moved_by(row) for row in write.reference):
+            directory = await self.reference.directory_with(write.reference)
+            rescope(write, directory, self.clock.today())
 
     def forget(self, streams: Sequence[str]) -> None:
         """Drop cached states that proved stale."""

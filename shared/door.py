@@ -23,7 +23,7 @@ from shared.directory import Directory, Office
 from shared.event_store import is_passing
 from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
 from shared.identity import Claims, TokenVerifier
-from shared.keys import KeyStore
+from shared.keys import KeyStore, PersonErasedError
 from shared.problems import CORRELATION_SCOPE_KEY, Problem
 from shared.room import UNKNOWN, Command, Refusal, Tell
 from shared.sealed import Category, is_sealed, seal
@@ -52,6 +52,13 @@ UNREACHABLE: Final = Refusal(
     "数据库暂时不可用，请稍后用同一键重试",
     "the log can't be reached: retry with the same key",
     status=503,
+)
+
+ERASED: Final = Refusal(
+    "erased",
+    "当事人信息已依法销毁，不得再录入",
+    "the person's data was destroyed, nothing more is recorded of them",
+    status=410,
 )
 
 # What can only be an id of ours, and no name, number or address: a UUID or a hash.
@@ -318,7 +325,10 @@ class Door:
         self, values: Sequence[tuple[str, Category, str, str]], fact_id: str
     ) -> list[str]:
         """Seal (person, category, value, field) under the fact that first states them."""
-        keys = await self.keys.ensure({(person, category) for person, category, _, _ in values})
+        try:
+            keys = await self.keys.ensure({(p, category) for p, category, _, _ in values})
+        except PersonErasedError:
+            raise problem_of(ERASED) from None
         return [seal(v, keys[person, category], fact_id, f) for person, category, v, f in values]
 
     async def work(self, caller: Caller, after: str, limit: int) -> WorkList:

@@ -160,6 +160,8 @@ class Listening:
         Its records would be stored under offsets of the old one.
         """
         topic = record.topic
+        if TopicPartition(topic, record.partition) not in self._placed:
+            return
         if is_birth(record) and header(record, "ce_id") != self._generations.get(topic):
             self.leave([place for place in self._placed if place.topic == topic])
             self._doubted.add(topic)

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any, Final
 
 import asyncpg
@@ -23,15 +24,16 @@ import orjson
 
 from shared import bus
 from shared.clock import BUSINESS_ZONE
+from shared.desk import directory_of, rescope
 from shared.directory import Directory
-from shared.event_store import WRITE_ARGUMENTS, Write, recorded_from_row
+from shared.event_store import WRITE_ARGUMENTS, EventStore, Write, recorded_from_row
 from shared.fact import GENESIS_HASH, SYSTEM, Recorded, UnknownFact, canonical
 from shared.lease import Lease
-from shared.network_copy import NETWORK_KIND
+from shared.network_copy import moved_by
 from shared.publisher import LARGEST_READ_BACK, Outbox
 from shared.recovered import rows_of
 from shared.republish import lease_of
-from shared.room import Room, StreamKind
+from shared.room import ReferenceRow, Room, StreamKind
 from shared.tail import QUERY_SECONDS, Connection
 from shared.topic_ahead import COMPARED_AT_ONCE, Ahead, checkpoint_of, first_ahead, own_fact
 
@@ -250,13 +252,30 @@ class Recovery:
                     waiting += turn.take(recorded_from_row(row))
                     after = row["place"]
                 lease.check()
-                if waiting and await self._write(connection, waiting, must=not rows):
-                    waiting = []
+                waiting = await self._write_what_fits(connection, waiting, must=not rows)
                 self.on_progress("writing", self.regained.facts, total)
                 if not rows:
                     break
         finally:
             await connection.execute("DROP TABLE in_order")
+
+    async def _write_what_fits(
+        self, connection: Connection, facts: Sequence[Recorded], *, must: bool
+    ) -> list[Recorded]:
+        """Those that have to wait. What moves the tree is alone in its write, as on its day."""
+        waiting: list[Recorded] = []
+        for fact in facts:
+            read = fact.read(self.room.reads)
+            if any(moved_by(row) for row in self.room.references(read, fact)):
+                if waiting:
+                    await self._write(connection, waiting, must=True)
+                await self._write(connection, [fact], must=True)
+                waiting = []
+            else:
+                waiting.append(fact)
+        if waiting and await self._write(connection, waiting, must=must):
+            waiting = []
+        return waiting
 
     async def _write(
         self, connection: Connection, facts: Sequence[Recorded], *, must: bool
@@ -305,11 +324,14 @@ class Recovery:
                 write.guard_deltas[key] = write.guard_deltas.get(key, 0) + delta
             write.own.extend(self.room.own_rows(fact, recorded))
             write.reference.extend(self.room.references(fact, recorded))
-        directory = await self._directory(connection)
+        rows = await self._references()
+        directory = directory_of(rows)
         for stream, those in by_stream.items():
             kind, _ = self.room.kind_of(stream)
             state = self.room.fold(stream, await self._stored(connection, stream, those[0]))
             self._fold(write, kind, state, those, directory)
+        if any(moved_by(row) for row in write.reference):
+            rescope(write, directory_of([*rows, *write.reference]), _day(facts[-1]))
         return write, taken_in
 
     def _fold(
@@ -320,16 +342,16 @@ class Recovery:
         facts: Sequence[Recorded],
         directory: Directory,
     ) -> None:
-        subject = facts[0].subject
+        stream, subject = facts[0].stream, facts[0].subject
         holder = kind.holder(state) if facts[0].version > 1 else None
         for recorded in facts:
             state = kind.evolve(state, recorded.read(self.room.reads), recorded)
             now = kind.holder(state)
             if now is not None and now != holder:
                 holder = now
-                today = recorded.recorded_at.astimezone(BUSINESS_ZONE).date()
-                write.scope(subject, [holder, *directory.ancestors(holder, today)], today)
-        write.view_streams[facts[0].stream] = (subject, kind.views(state))
+                write.scope(subject, [holder, *directory.above(holder)], _day(recorded))
+                write.tree = directory.moves
+        write.show(stream, subject, kind.views(state), None)
 
     async def _stored(
         self, connection: Connection, stream: str, before: Recorded
@@ -345,17 +367,9 @@ class Recovery:
         )
         return [recorded_from_row(row) for row in rows]
 
-    async def _directory(self, connection: Connection) -> Directory:
-        """The tree as this service's copy has it; what it hears again later corrects the scopes."""
-        directory = Directory()
-        rows = await connection.fetch(
-            f"SELECT document FROM {self._schema}.reference WHERE kind = $1 ORDER BY ordinal",  # noqa: S608 - a checked name
-            NETWORK_KIND,
-        )
-        for row in rows:
-            document = orjson.loads(row["document"])
-            directory.apply(document["fact"], document["data"])
-        return directory
+    async def _references(self) -> list[ReferenceRow]:
+        """As this service's copy has them; what it hears again later moves the tree once more."""
+        return await EventStore(self._schema, self.pool, self.pool).reference_rows()
 
     async def _move_checkpoint(
         self,
@@ -402,6 +416,11 @@ class Recovery:
         )
         if ahead is not None:
             raise RecoveryRefused(str(ahead))
+
+
+def _day(fact: Recorded) -> date:
+    """The business day on which it was recorded."""
+    return fact.recorded_at.astimezone(BUSINESS_ZONE).date()
 
 
 @dataclass

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from deploy.native.process import (
@@ -52,7 +52,8 @@ class Postgres:
 
     name = "postgres"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, further: Mapping[str, str] | None = None) -> None:
+        self._settings = {**SETTINGS, **(further or {})}
         self.process: subprocess.Popen[bytes] | None = None
         self.port: int | None = None
         self._folder = folder / "postgres"
@@ -166,7 +167,7 @@ class Postgres:
         (self._folder / "initialised").touch()
 
     def _launch(self) -> None:
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        settings = [f"--{name}={value}" for name, value in self._settings.items()]
         data = self._inside("data")
         self.process = self._run("postgres", "-D", data, f"--port={self.port}", *settings)
 

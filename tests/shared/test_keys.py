@@ -73,8 +73,8 @@ async def house(fresh_databases: FreshDatabases) -> AsyncIterator[House]:
         await store.close()
     for service in SERVICES:
         role = role_name(url, service, "keys")
-        await admin.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
-    await admin.close()
+        await opened.admin.execute(f'DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+    await opened.admin.close()
 
 
 async def token_of(store: KeyStore, person: str, category: Category, text: str) -> str:

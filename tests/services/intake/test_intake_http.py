@@ -386,3 +386,23 @@ async def test_bad_bodies_are_refused_without_repeating_them(intake: Intake) -> 
             assert NAMES[0] not in answer.text
             shown = (await browser.get("/openapi.json")).json()
         assert "/cases/{case_id}/hardship-end" in shown["paths"]
+
+
+async def test_of_an_erased_person_nothing_more_is_recorded(intake: Intake) -> None:
+    """A clean refusal: their keys are gone, and none is made again."""
+    intake.go_to(OPENING.date())
+    async with intake.client() as client:
+        case = await submitted(intake, client, 77)
+        found = await case.look()
+        url = intake.installation.environments["intake"]["BANGFU_KEYS_URL"]
+        keys = await asyncpg.connect(url)
+        try:
+            await keys.execute("SELECT keys.destroy_keys($1, 'test')", found["applicant_id"])
+        finally:
+            await keys.close()
+        # A remembered key seals for a minute at most; another process remembers none.
+        intake.installation.stop(["intake"])
+        intake.installation.start("intake")
+        await intake.installation.wait_until_ready(["intake"])
+        asked = client.post(HANDLER, "intake", "/cases", submission(77))
+        assert await refusal(asked) == (410, "erased")
