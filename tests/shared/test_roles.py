@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import date
 
 import asyncpg
 import pytest
 
-from shared.event_store import OutOfScope, Write
+from shared.event_store import OutOfScope, TreeMove, Write
 from shared.fact import Recorded, chain_hash
 from shared.migrations import role_name
+from shared.network_copy import NETWORK_KIND
+from shared.room import ReferenceRow, View
 from shared.service import Parts
 from tests.toy import alpha
-from tests.toy.world import World, facts_of, new_case, tell
+from tests.toy.world import World, facts_of, kept_of, new_case, tell
 
 
 @asynccontextmanager
@@ -123,6 +126,96 @@ async def test_what_is_heard_and_held_is_not_for_an_office(world: World) -> None
     with pytest.raises(OutOfScope):
         await a.store.write(Write(guard_deltas={"used": -100}), ["east"])
     assert await a.store.guards(["used"]) == {"used": 0}
+
+
+def foreign_view_stream(write: Write, own: str, foreign: str) -> None:
+    """Replaces all rows of a stream that it states nothing in."""
+    write.view_streams[f"tally-{foreign}"] = (foreign, ())
+
+
+def foreign_view_of_its_stream(write: Write, own: str, foreign: str) -> None:
+    write.view_streams[f"tally-{own}"] = (foreign, [View("tally", own, {}, "east")])
+
+
+def foreign_view_by_its_key(write: Write, own: str, foreign: str) -> None:
+    """A row of the own stream under the name of another's."""
+    write.view_streams[f"tally-{own}"] = (own, [View("tally", foreign, {"total": 9}, "east")])
+
+
+def foreign_scope(write: Write, own: str, foreign: str) -> None:
+    write.scope(foreign, ["east"], date(2025, 1, 1))
+
+
+def foreign_command(write: Write, own: str, foreign: str) -> None:
+    """The next sender of this key would be told another's facts."""
+    write.command = {
+        "key": "city:somebody's key",
+        "body_mac": "0",
+        "stream": f"tally-{foreign}",
+        "first_version": 1,
+        "last_version": 1,
+        "fact_ids": "",
+    }
+
+
+def copy_of_the_network(write: Write, own: str, foreign: str) -> None:
+    """Gives an office to whoever it likes."""
+    row = {"person": "me", "organisation": "city", "role": "chair", "from_day": "2025-01-01"}
+    key = write.facts[0].fact_id
+    write.reference.append(ReferenceRow(NETWORK_KIND, key, {"fact": "OfficeTaken", "data": row}))
+
+
+def moved_tree(write: Write, own: str, foreign: str) -> None:
+    write.tree = 0
+    write.move = TreeMove(frozenset(), date(2025, 1, 1), [["west", "east"]])
+
+
+FORGERIES = (
+    foreign_view_stream,
+    foreign_view_of_its_stream,
+    foreign_view_by_its_key,
+    foreign_scope,
+    foreign_command,
+    copy_of_the_network,
+    moved_tree,
+)
+
+
+@pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+async def test_an_office_writes_nothing_beside_its_facts(
+    forge: Callable[[Write, str, str], None], world: World
+) -> None:
+    """Read models, scopes, keys and copies are held to the streams in which it states a fact."""
+    a, east, west = await two_cases(world)
+    [fact] = [f for f in await facts_of(a) if f.subject == east]
+    before = await kept_of(a), await held_by(a, west), await a.store.reference_rows()
+    write = next_of(fact)
+    forge(write, east, west)
+    with pytest.raises(OutOfScope):
+        await a.store.write(write, ["east"])
+    assert (await kept_of(a), await held_by(a, west), await a.store.reference_rows()) == before
+    # The same without the forgery goes through.
+    write = next_of(fact)
+    write.view_streams[f"tally-{east}"] = (east, [View("tally", east, {"total": 1}, "east")])
+    await a.store.write(write, ["east"])
+
+
+async def test_documents_by_key_are_only_those_that_a_room_decides_with(world: World) -> None:
+    """Alpha decides with none; what an office may see goes through row-level security."""
+    a, east, _ = await two_cases(world)
+    assert await a.store.documents([("tally", east)]) == {}
+    async with world.admin() as admin:
+        await admin.execute(
+            "CREATE OR REPLACE FUNCTION alpha.office_documents() RETURNS text[]"
+            " LANGUAGE sql IMMUTABLE AS $$ SELECT ARRAY['tally'] $$"
+        )
+        try:
+            assert await a.store.documents([("tally", east)]) == {("tally", east): {"total": 0}}
+        finally:
+            await admin.execute(
+                "CREATE OR REPLACE FUNCTION alpha.office_documents() RETURNS text[]"
+                " LANGUAGE sql IMMUTABLE AS $$ SELECT '{}'::text[] $$"
+            )
 
 
 @pytest.mark.parametrize("kind", ["worker", "api"])

@@ -76,7 +76,8 @@ BEGIN
                  organisation text, role text, status text, due_on date, document text)
             ORDER BY stream COLLATE "C", model COLLATE "C", key COLLATE "C"
             ON CONFLICT (model, key) DO UPDATE SET organisation = excluded.organisation, role = excluded.role,
-                status = excluded.status, due_on = excluded.due_on, document = excluded.document;
+                status = excluded.status, due_on = excluded.due_on, document = excluded.document
+            WHERE views.stream = excluded.stream;  -- a row of another stream is never this one's to change
     END IF;
     IF p ? 'own' THEN
         PERFORM own_rows(p->'own');

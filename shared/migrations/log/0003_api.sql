@@ -46,6 +46,7 @@ BEGIN
             RAISE EXCEPTION 'out of scope' USING ERRCODE = 'BF005';
         END IF;
     END LOOP;
+    PERFORM hold_to_streams(p, p_streams, p_subjects, p_ids);  -- 0005_office
     RETURN write_facts(p, p_streams, p_versions, p_ids, p_types, p_subjects,
                        p_envelopes, p_datas, p_hashes, p_traceparents);
 END $$;
@@ -56,13 +57,15 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
     SELECT c.body_mac, c.stream, c.first_version, c.last_version FROM commands c WHERE c.key = p_key
 $$;
 
--- Reference documents of this service's own read models, for deciding only (an order, a class, a fund).
+-- Documents of this service's own read models, for deciding only, of those that it needs (0005_office).
 CREATE FUNCTION api_documents(p_models text[], p_keys text[])
 RETURNS TABLE (model text, key text, document text)
-LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    SELECT v.model, v.key, v.document FROM views v
-    JOIN unnest(p_models, p_keys) AS n(model, key) ON n.model = v.model AND n.key = v.key
-$$;
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN QUERY SELECT v.model, v.key, v.document FROM views v
+        JOIN unnest(p_models, p_keys) AS n(model, key) ON n.model = v.model AND n.key = v.key
+        WHERE v.model = ANY (office_documents());
+END $$;
 
 CREATE FUNCTION api_deny(p_actor text, p_attempt text, p_subject text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
