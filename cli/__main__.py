@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "recover": "cli.recover:recover",
     "republish": "cli.republish:republish",
     "prepare": "cli.prepare:prepare",
+    "rebuild": "cli.rebuild:rebuild",
     "replay": "cli.replay:replay",
     "status": "cli.status:status",
     "verify": "cli.verify:verify",
