@@ -130,16 +130,21 @@ async def test_what_is_heard_and_held_is_not_for_an_office(world: World) -> None
 
 def foreign_view_stream(write: Write, own: str, foreign: str) -> None:
     """Replaces all rows of a stream that it states nothing in."""
-    write.view_streams[f"tally-{foreign}"] = (foreign, ())
+    write.show(f"tally-{foreign}", foreign, (), None)
+
+
+def foreign_view_gone(write: Write, own: str, foreign: str) -> None:
+    row = {"stream": f"tally-{foreign}", "model": "tally", "key": foreign}
+    write.views_gone.append(row)
 
 
 def foreign_view_of_its_stream(write: Write, own: str, foreign: str) -> None:
-    write.view_streams[f"tally-{own}"] = (foreign, [View("tally", own, {}, "east")])
+    write.show(f"tally-{own}", foreign, [View("tally", own, {}, "east")], None)
 
 
 def foreign_view_by_its_key(write: Write, own: str, foreign: str) -> None:
     """A row of the own stream under the name of another's."""
-    write.view_streams[f"tally-{own}"] = (own, [View("tally", foreign, {"total": 9}, "east")])
+    write.show(f"tally-{own}", own, [View("tally", foreign, {"total": 9}, "east")], None)
 
 
 def foreign_scope(write: Write, own: str, foreign: str) -> None:
@@ -172,6 +177,7 @@ def moved_tree(write: Write, own: str, foreign: str) -> None:
 
 FORGERIES = (
     foreign_view_stream,
+    foreign_view_gone,
     foreign_view_of_its_stream,
     foreign_view_by_its_key,
     foreign_scope,
@@ -196,7 +202,7 @@ async def test_an_office_writes_nothing_beside_its_facts(
     assert (await kept_of(a), await held_by(a, west), await a.store.reference_rows()) == before
     # The same without the forgery goes through.
     write = next_of(fact)
-    write.view_streams[f"tally-{east}"] = (east, [View("tally", east, {"total": 1}, "east")])
+    write.show(f"tally-{east}", east, [View("tally", east, {"total": 1}, "east")], None)
     await a.store.write(write, ["east"])
 
 
