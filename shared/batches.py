@@ -7,21 +7,33 @@ request costs: reading the token, finding the office, a connection and its frami
 """
 
 import asyncio
+import inspect
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi._compat import ModelField
 from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.routing import BaseRoute, compile_path
 from starlette.types import ASGIApp, Message, Scope
 
-from shared.door import CALLER_SCOPE_KEY, TOO_LARGE, Caller, Door, problem_of
+from shared.door import (
+    CALLER_SCOPE_KEY,
+    LARGEST_BODY_BYTES,
+    TOO_LARGE,
+    Caller,
+    CommandAnswer,
+    Door,
+    problem_of,
+)
+from shared.fact import canonical
 from shared.problems import (
     CORRELATION_SCOPE_KEY,
     Problem,
@@ -103,6 +115,7 @@ class _Command:
     pattern: Any
     convertors: Any
     app: ASGIApp
+    direct: "_Direct | None"
 
     def named_in(self, path: str) -> dict[str, Any] | None:
         """The parameters of an address of this route; None if it is another's."""
@@ -112,13 +125,64 @@ class _Command:
         return {n: self.convertors[n].convert(text) for n, text in found.groupdict().items()}
 
 
+@dataclass(frozen=True)
+class _Direct:
+    """A route whose function takes its caller, ids of its address and one body, and nothing else.
+
+    Such a function can be called with what a command says, if all of it fits; that costs a fifth
+    of a request. Whatever does not fit goes to the route, which says what is wrong with it.
+    """
+
+    function: Any
+    caller: str
+    ids: tuple[ModelField, ...]
+    body: ModelField | None
+
+    @classmethod
+    def of(cls, dependant: Any, door: Door) -> "_Direct | None":
+        """None for a route that asks for anything else, or answers otherwise."""
+        asked = (
+            dependant.query_params,
+            dependant.header_params,
+            dependant.cookie_params,
+            dependant.request_param_name,
+            dependant.response_param_name,
+            dependant.http_connection_param_name,
+            dependant.background_tasks_param_name,
+        )
+        [first, *more] = dependant.dependencies
+        answers = inspect.signature(dependant.call).return_annotation
+        if any(asked) or more or first.call != door.caller or len(dependant.body_params) > 1:
+            return None
+        if answers is not CommandAnswer or not inspect.iscoroutinefunction(dependant.call):
+            return None
+        body = dependant.body_params[0] if dependant.body_params else None
+        return cls(dependant.call, first.name, tuple(dependant.path_params), body)
+
+    def arguments(self, named: Mapping[str, Any], body: Any) -> dict[str, Any] | None:
+        """What the function is called with, but for its caller; None if anything does not fit."""
+        found: dict[str, Any] = {}
+        fields = [(each, named.get(each.alias)) for each in self.ids]
+        if self.body is not None:
+            fields.append((self.body, body))
+        elif body is not None:
+            return None
+        for each, said in fields:
+            value, errors = each.validate(said)
+            if errors:
+                return None
+            found[each.name] = value
+        return found
+
+
 def _commands_among(routes: Sequence[BaseRoute], door: Door) -> Iterable[_Command]:
     """Those that an authenticated caller posts to; looks and what the public may do are none."""
     for context in iter_route_contexts(routes):
         asked = [each.call for each in context.dependant.dependencies]
         if "POST" in (context.methods or ()) and door.caller in asked:
             pattern, _, convertors = compile_path(context.path or "")
-            yield _Command(context.original_route, pattern, convertors, context.app)
+            direct = _Direct.of(context.dependant, door)
+            yield _Command(context.original_route, pattern, convertors, context.app, direct)
 
 
 @dataclass
@@ -129,6 +193,8 @@ class _Item:
     key: str | None = None
     path: str = ""
     body: Any = None
+    # Nothing in the batch is a number with a fraction, of which readers make different things.
+    plain: bool = True
     command: _Command | None = None
     named: dict[str, Any] = field(default_factory=dict)
     status: int = 0
@@ -165,9 +231,11 @@ class Batches:
         self._commands = list(_commands_among(routes, door))
         self._turn = asyncio.Semaphore(AT_ONCE)
 
-    async def answer(self, request: Request, caller: Caller, commands: Sequence[Any]) -> bytes:
+    async def answer(
+        self, request: Request, caller: Caller, commands: Sequence[Any], *, plain: bool
+    ) -> bytes:
         """The answers of a batch as JSON, in the order of its commands."""
-        items = [self._read(raw, index) for index, raw in enumerate(commands)]
+        items = [self._read(raw, index, plain=plain) for index, raw in enumerate(commands)]
         rows: dict[str, list[_Item]] = {}
         for item in items:
             if not item.is_answered():
@@ -191,8 +259,8 @@ class Batches:
             self._door.in_flight -= 1
         return orjson.dumps({"answers": [item.told() for item in items]})
 
-    def _read(self, raw: Any, index: int) -> _Item:
-        item = _Item()
+    def _read(self, raw: Any, index: int, *, plain: bool) -> _Item:
+        item = _Item(plain=plain)
         try:
             asked = BatchedCommand.model_validate(raw)
         except ValidationError as error:
@@ -215,7 +283,7 @@ class Batches:
     async def _do(self, item: _Item, request: Request, caller: Caller) -> None:
         """Send one command through its route, as a request whose caller is known already."""
         command = item.command
-        if command is None:
+        if command is None or await self._done_directly(item, request, caller):
             return
         scope = _scope_of(item, command, request, caller)
         answer = bytearray()
@@ -237,6 +305,57 @@ class Batches:
                 item.answer = bytes(answer) or b"null"
             except Exception as error:  # noqa: BLE001 - it must not end the others
                 item.refuse(problem_of_unexpected(error, scope, item.correlation_id))
+
+    async def _done_directly(self, item: _Item, request: Request, caller: Caller) -> bool:
+        """Call the route's function itself, if the command is plain enough; False if it is not."""
+        direct = item.command.direct if item.command else None
+        if direct is None or not item.plain or not _PLAIN_PATH.fullmatch(item.path):
+            return False
+        arguments = direct.arguments(item.named, item.body)
+        text = _canonical(item.body)
+        if arguments is None or text is None or len(text) > LARGEST_BODY_BYTES:
+            return False
+        traceparent = request.headers.get("traceparent")
+        sent = self._door.sent(
+            f"POST {item.path}", text, item.key or "", item.correlation_id, traceparent
+        )
+        with log_context(correlation_id=item.correlation_id):
+            try:
+                answer = await direct.function(
+                    **arguments, **{direct.caller: replace(caller, sent=sent)}
+                )
+                item.status, item.answer = 200, answer.model_dump_json().encode()
+            except Problem as problem:
+                item.refuse(problem)
+            except Exception as error:  # noqa: BLE001 - it must not end the others
+                await self._failed(item, request, error)
+        return True
+
+    async def _failed(self, item: _Item, request: Request, error: Exception) -> None:
+        """The answer that the application has for such an error."""
+        handlers = request.app.exception_handlers
+        known = [handlers[kind] for kind in type(error).__mro__ if kind in handlers]
+        try:
+            if not known or type(error).__mro__[0] is Exception:
+                raise error
+            response = await known[0](request, error)
+            item.status, item.answer = response.status_code, response.body
+        except Exception as unknown:  # noqa: BLE001 - as above
+            item.refuse(problem_of_unexpected(unknown, request.scope, item.correlation_id))
+
+
+# Addresses that mean the same however they are written, and need no unquoting.
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/_:.-]+", re.ASCII)
+
+
+def _canonical(body: Any) -> str | None:
+    """A body as its hash sees it; None if it holds what JSON's readers disagree on."""
+    if body is None:
+        return ""
+    try:
+        return canonical(body).decode()
+    except TypeError:
+        return None
 
 
 def _scope_of(item: _Item, command: _Command, request: Request, caller: Caller) -> Scope:
@@ -281,7 +400,8 @@ def batch_routes(door: Door, routes: Sequence[BaseRoute]) -> APIRouter:
         or does not fit hurts no other. Commands on the same thing (the first id in their address)
         are done in the order given, others side by side. A repeat is answered as the first.
         """
-        answers = await batches.answer(request, caller, await _commands_of(request))
+        commands, plain = await _commands_of(request)
+        answers = await batches.answer(request, caller, commands, plain=plain)
         return Response(answers, media_type="application/json")
 
     return router
@@ -293,10 +413,11 @@ _DESCRIBED: Final = {
 }
 
 
-async def _commands_of(request: Request) -> Sequence[Any]:
-    """What the body holds, read only now that the token was good, and no further than it may go.
+async def _commands_of(request: Request) -> tuple[Sequence[Any], bool]:
+    """What the body holds, and whether it holds whole numbers only.
 
-    FastAPI would read all of it first.
+    Read only now that the token was good, and no further than it may go: FastAPI would read all
+    of it first.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise problem_of_status(415)
@@ -305,14 +426,20 @@ async def _commands_of(request: Request) -> Sequence[Any]:
         raw += part
         if len(raw) > LARGEST_BATCH_BYTES:
             raise problem_of(TOO_LARGE)
+    odd: list[str] = []
+
+    def number(text: str) -> float:
+        odd.append(text)
+        return float(text)
+
     try:
-        found = json.loads(raw)
+        found = json.loads(raw, parse_float=number, parse_constant=number)
     except json.JSONDecodeError:
         raise problem_of_invalid([{"type": "json_invalid"}]) from None
     except (ValueError, RecursionError):
         raise problem_of_status(400) from None
     try:
-        return CommandBatch.model_validate(found).commands
+        return CommandBatch.model_validate(found).commands, not odd
     except ValidationError as error:
         complaints = error.errors(include_url=False)
         raise problem_of_invalid([{**e, "loc": ("body", *e["loc"])} for e in complaints]) from None

@@ -256,13 +256,21 @@ class Door:
             # What reads the body may read more than this does (UTF-16, lone surrogates): the
             # bytes themselves tell one such body from another.
             body = raw.decode("latin-1")
-        correlation = request.scope.get(CORRELATION_SCOPE_KEY) or str(uuid.uuid4())
-        return Sent(
-            correlation,
-            child_traceparent(request.headers.get("traceparent")),
+        return self.sent(
+            f"{request.method} {request.url.path}",
+            body,
             key,
-            self.keys.mac("command", f"{request.method} {request.url.path}\n{body}"),
+            request.scope.get(CORRELATION_SCOPE_KEY) or str(uuid.uuid4()),
+            request.headers.get("traceparent"),
         )
+
+    def sent(
+        self, line: str, body: str, key: str, correlation_id: str, traceparent: str | None
+    ) -> Sent:
+        """What a command brings besides its caller: ``line`` is its method and path, ``body`` its
+        canonical JSON."""
+        mac = self.keys.mac("command", f"{line}\n{body}")
+        return Sent(correlation_id, child_traceparent(traceparent), key, mac)
 
     async def tell(
         self, caller: Caller, kind: str, identity: str, command: Command, *, system: bool = False

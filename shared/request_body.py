@@ -1,5 +1,6 @@
 """What every body of a request keeps to: closed, strict, and text that we can store and hash."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from pydantic_core import CoreSchema, PydanticCustomError
 LARGEST_INTEGER = 2**53 - 1
 """Beyond it JSON readers disagree (RFC 8785)."""
 
+# NUL, and halves of surrogate pairs.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _STRICT = frozenset({"int", "bool", "float"})
 
 
@@ -52,7 +55,7 @@ def _check(value: Any, path: str) -> None:
 
 
 def _check_text(value: str, path: str) -> None:
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if _UNSTORABLE.search(value):
         raise PydanticCustomError(
             "text_refused", "The text holds NUL or half a surrogate pair", {"path": path}
         )

@@ -7,6 +7,7 @@ again by whoever runs it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -43,6 +44,8 @@ from shared.start import StartRefused, check_log, check_standby, watch_relay
 from shared.telemetry import Progress, configure_logging, install_telemetry
 from shared.timers import Timers
 
+# New objects before the young, the middle-aged and the old are looked through for circles.
+COLLECTED_AFTER: Final = (20_000, 20, 50)
 COMMAND_TIMEOUT_SECONDS: Final = 30.0
 FAULTS_OF_THE_LOG: Final = (
     asyncpg.PostgresError,
@@ -127,6 +130,7 @@ async def pool(url: str, size: int, name: str) -> AsyncIterator[asyncpg.Pool]:
         max_size=size,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=10,
+        max_inactive_connection_lifetime=0,
         reset=keep_as_it_is,
         server_settings={"application_name": f"bangfu-{name}", **PLANS_BY_INDEX},
     )
@@ -302,6 +306,13 @@ async def _serve(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _collect_seldom() -> None:
+    """States in the cache are many and hold no circles: looking through them finds nothing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTED_AFTER)
+
+
 def serve(
     room: Room,
     routes: Routes,
@@ -317,6 +328,7 @@ def serve(
     """
     settings = load_settings(settings_class)
     configure_logging(room.name, settings.log_level)
+    _collect_seldom()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):
