@@ -39,7 +39,7 @@ CHECKOUT: Final = Path(__file__).resolve().parents[1]
 SUBSCRIBER: Final = "sandbox-bank"
 INSTRUCTIONS: Final = f"payout.instructions.{SUBSCRIBER}"
 INSTALLER: Final = "installer"
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 150.0
 STATE_FILE: Final = "installation.json"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -92,7 +91,7 @@ class BirthWatch:
             # aiokafka's stop() raises CancelledError if its own tasks have not had one turn.
             await asyncio.sleep(0)
         except BaseException:
-            await consumer.stop()
+            await bus.leave(consumer)
             raise
         return consumer
 
@@ -101,5 +100,4 @@ class BirthWatch:
         consumer, self._consumer = self._consumer, None
         self._silent = 0
         if consumer is not None:
-            with suppress(KafkaError, OSError):
-                await consumer.stop()
+            await bus.leave(consumer)

@@ -171,6 +171,22 @@ async def _close(producer: Any) -> None:
         await producer.stop()
 
 
+async def leave(consumer: Any) -> None:
+    """Stop a consumer, whatever state it is in.
+
+    In a task of its own: aiokafka may let the cancellation of its own tasks out to its caller, who
+    would take it for his own and end.
+    """
+    stopping = asyncio.create_task(_stop(consumer))
+    await asyncio.wait({stopping}, timeout=DISCARD_SECONDS)
+    stopping.cancel()
+
+
+async def _stop(consumer: Any) -> None:
+    with suppress(KafkaError, OSError):
+        await consumer.stop()
+
+
 async def create_topic(
     bootstrap: str,
     name: str,
@@ -368,7 +384,7 @@ async def _reader(bootstrap: str, topic: str) -> AsyncIterator[tuple[Any, list[T
             await asyncio.sleep(0)
         yield consumer, found
     finally:
-        await consumer.stop()
+        await leave(consumer)
 
 
 async def _state(consumer: Any, topic: str, found: list[TopicPartition]) -> TopicState:

@@ -151,7 +151,8 @@ class Relayed:
         done = await self.pool.fetchval(
             f"INSERT INTO {self.service}.checkpoint AS c (name, position, generation, epoch)"  # noqa: S608 - names of the code
             f" SELECT $1, coalesce(max(position), 0), $2, $3 FROM {self.service}.{outbox.table}"
-            "  WHERE $4 >= 0 AND stored_at < clock_timestamp() - $4 * interval '1 millisecond'"
+            "  WHERE $4::bigint >= 0"
+            "  AND stored_at < clock_timestamp() - $4 * interval '1 millisecond'"
             " ON CONFLICT (name) DO UPDATE SET position = excluded.position, ends = '{}',"
             " generation = excluded.generation, epoch = excluded.epoch"
             " WHERE c.epoch <= excluded.epoch RETURNING true",

@@ -156,3 +156,13 @@ async def test_an_absent_broker_is_an_error_and_not_a_wait() -> None:
     async with asyncio.timeout(15):
         with pytest.raises(KafkaError):
             await bus.read_generation("127.0.0.1:1", "any")
+
+
+async def test_a_consumer_that_lets_its_own_cancellation_out_ends_nobody() -> None:
+    """As aiokafka's does when it is stopped in the middle of a fetch that failed."""
+
+    class Torn:
+        async def stop(self) -> None:
+            raise asyncio.CancelledError
+
+    await bus.leave(Torn())
