@@ -18,13 +18,15 @@ COMMANDS: Final = {
     "decide": "cli.decide:decide",
     "erasures": "cli.erasures:erasures",
     "heads": "cli.heads:heads",
-    "recover": "cli.recover:recover",
-    "republish": "cli.republish:republish",
     "prepare": "cli.prepare:prepare",
+    "quarantine": "cli.quarantine:app",
     "rebuild": "cli.rebuild:rebuild",
+    "recover": "cli.recover:recover",
     "replay": "cli.replay:replay",
+    "republish": "cli.republish:republish",
     "status": "cli.status:status",
     "verify": "cli.verify:verify",
+    "waiting": "cli.waiting:waiting",
 }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from shared.bus import topic_name
+from shared.discarded import HeardFactDiscarded
 from shared.fact import Fact
 from shared.publisher import Outbox
 from shared.room import Room
@@ -47,9 +48,18 @@ def outboxes(service: str, prefix: str, bank_subscriber: str) -> list[Outbox]:
     return found
 
 
+def _discarded(fact: HeardFactDiscarded) -> Said:
+    what = f"{fact.type} ({fact.stream} {fact.version})" if fact.stream else "?"
+    place = f"{fact.topic} / {fact.partition} / {fact.offset}"
+    return (
+        f"弃置所听事实 {what}，{place}，由 {fact.operator} 决定：{fact.reason}",
+        f"a heard fact was discarded, {what} at {place}, by {fact.operator}: {fact.reason}",
+    )
+
+
 def words() -> tuple[Words, Reasons]:
     """What all facts say, and why."""
-    said: dict[type[Fact], Callable[[Any], Said]] = {}
+    said: dict[type[Fact], Callable[[Any], Said]] = {HeardFactDiscarded: _discarded}
     why: dict[type[Fact], Callable[[Any], Sequence[Said]]] = {}
     for service in SERVICES:
         module = importlib.import_module(f"services.{service}.words")

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import orjson
 
-from shared.fact import BORN, BrokenRecord, Recorded, recorded_from_headers
+from shared.chain import place_of
+from shared.fact import BORN, BrokenRecord, Recorded, claimed_by_headers, recorded_from_headers
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -31,9 +32,21 @@ LEAVES_BY_ITSELF: Final = frozenset(
 )
 # These keep later records of the same key behind them.
 BLOCKS_ITS_KEY: Final = frozenset((UNREADABLE, EFFECT_FAILED, WAITING_FOR_BUILD))
+# Only a person lets these go.
+QUARANTINED: Final = frozenset((UNREADABLE, EFFECT_FAILED))
 REASONS: Final = (*sorted(LEAVES_BY_ITSELF), UNREADABLE, EFFECT_FAILED)
 
 LONGEST_KEY: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """What an operator asked of a held record; a row of the table ``discards``."""
+
+    reason: str
+    operator: str
+    skip_version: bool
+    fact_id: str
 
 
 class Place(NamedTuple):
@@ -71,7 +84,9 @@ class Arrival:
     reason: str = ""
     waits_for: str = ""
     released: bool = False
-    held_as: tuple[str, str] = ("", "")
+    # Reason, what it waits for and whether it was released, as the table has it.
+    held_as: tuple[str, str, bool] = ("", "", False)
+    discard: Discard | None = None
 
     @property
     def place(self) -> Place:
@@ -91,15 +106,28 @@ class Arrival:
     def is_birth(self) -> bool:
         return any(name == "ce_type" and text == BORN.encode() for name, text in self.headers)
 
+    def claimed(self) -> Recorded:
+        """What the record says of itself, readable or not; nothing of it is checked."""
+        named = {name: (text or b"").decode("utf-8", "replace") for name, text in self.headers}
+        return claimed_by_headers(named, self.value)
+
+    def claimed_place(self) -> tuple[str, int] | None:
+        """The stream and version that it says it is; None if it names none that could be."""
+        place = place_of(self.claimed())
+        return place if place is not None and "\x00" not in place[0] else None
+
+    def packed(self) -> list[list[str | None]]:
+        """The headers as text, each value in base64."""
+        return [[n, None if t is None else base64.b64encode(t).decode()] for n, t in self.headers]
+
     def row(self) -> dict[str, Any]:
-        packed = [[n, None if t is None else base64.b64encode(t).decode()] for n, t in self.headers]
         return {
             "key": self.key,
             "topic": self.topic,
             "partition": self.partition,
             "record_offset": self.offset,
             "generation": self.generation,
-            "headers": base64.b64encode(orjson.dumps(packed)).decode(),
+            "headers": base64.b64encode(orjson.dumps(self.packed())).decode(),
             "value": None if self.value is None else base64.b64encode(self.value).decode(),
             "reason": self.reason,
             "waits_for": self.waits_for,
@@ -123,9 +151,13 @@ class Arrival:
         )
         held.parse()
         held.released = row["released"]
-        held.held_as = (row["reason"], row["waits_for"])
-        if row["reason"] in (UNREADABLE, EFFECT_FAILED):
+        held.held_as = (row["reason"], row["waits_for"], row["released"])
+        if held.recorded is not None or row["reason"] in QUARANTINED:
             held.reason, held.waits_for = row["reason"], row["waits_for"]
+        if row.get("discard_reason") is not None:
+            held.discard = Discard(
+                row["discard_reason"], row["operator"], row["skip_version"], row["fact_id"]
+            )
         return held
 
 

@@ -177,7 +177,7 @@ class Desk:
         self.calendar = calendar
         self.reference = ReferenceCopy(room, store)
         self._origin = origin
-        self._mac = mac
+        self.mac = mac
         # Called after each write with facts: the relay and the timers want to know.
         self.after_write: list[Callable[[], None]] = []
         self._cache: OrderedDict[str, Entry] = OrderedDict()
@@ -304,7 +304,7 @@ class Desk:
             directory=self.reference.directory,
             calendar=self.calendar,
             reference=self.reference.built,
-            mac=self._mac,
+            mac=self.mac,
         )
         while True:
             given = partial(situation, new_id=ids.source())

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from datetime import timedelta
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import structlog
 
+from shared import discarding
 from shared.arrival import (
     BLOCKS_ITS_KEY,
     EFFECT_FAILED,
     LEAVES_BY_ITSELF,
-    UNREADABLE,
+    QUARANTINED,
     WAITING_BEHIND,
     WAITING_FOR_BUILD,
     WAITING_FOR_CAUSE,
@@ -33,11 +35,13 @@ from shared.arrival import (
 )
 from shared.clock import ClockError
 from shared.desk import Desk
-from shared.event_store import DATA_CLASSES, Clash, Conflict, is_passing
+from shared.event_store import DATA_CLASSES, Clash, Conflict, Write, is_passing
 from shared.fact import Recorded, UnknownFact
+from shared.held import HeldQueues
+from shared.judged import EffectFailed, Judged, OneByOne, is_repeat, offsets_after
 from shared.recovered import Recovered
 from shared.room import ReferenceRow, Refusal, Tell, Todo
-from shared.telemetry import CONFLICTS, HEARD_FACTS
+from shared.telemetry import CONFLICTS, FUTURE_FACTS, HEARD_FACTS, REFUSED_REACTIONS
 from shared.workspace import Cause, Missing, Workspace
 
 log = structlog.get_logger()
@@ -46,40 +50,9 @@ FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 5.0
 # A room's own unique index may say no because of a race; saying it this often it means it.
 MOST_CLASHES: Final = 5
-SWEPT_AT_ONCE: Final = 500
+# A clock further ahead than this is wrong; what it stamped is true all the same, and told of.
+FUTURE: Final = timedelta(hours=1)
 HELD_TOO_LONG_SECONDS: Final = 60.0
-
-
-class EffectFailed(Exception):
-    """The effect of one arrival raised; a fault of data or program, for decisions do no I/O."""
-
-    def __init__(self, arrival: Arrival, error: Exception) -> None:
-        super().__init__(type(error).__name__)
-        self.arrival = arrival
-
-
-@dataclass
-class Judged:
-    """A batch after its pass: what took effect (or was a repeat), and the marks it led to."""
-
-    done: list[Arrival] = field(default_factory=list)
-    left: list[Arrival] = field(default_factory=list)
-    marks: dict[str, int] = field(default_factory=dict)
-    heard: int = 0
-    # Something is left for another write that need not wait.
-    unfinished: bool = False
-
-
-@dataclass
-class OneByOne:
-    """How a batch is taken in whose write failed: one effect a write, to find the one at fault."""
-
-    tried: Arrival | None = None
-    failed: dict[Place, str] = field(default_factory=dict)
-    clashes: int = 0
-
-    def begin(self) -> None:
-        self.tried = None
 
 
 class Hearing:
@@ -89,6 +62,7 @@ class Hearing:
         self._desk = desk
         self._room = desk.room
         self._schema = desk.store.schema
+        self._queues = HeldQueues(desk.store)
         self._heard_kinds = frozenset(k for kinds in self._room.hears.values() for k in kinds)
         self._turn = asyncio.Lock()
         self._recovered: Recovered | None = None
@@ -99,9 +73,6 @@ class Hearing:
         self.oldest_seconds_by_reason: dict[str, float] = {}
         self.released = 0
         self._alarmed_at = -HELD_TOO_LONG_SECONDS
-        # Sweeping goes by key; all that is held is tried once after a start.
-        self._swept_to = ""
-        self._swept_all = False
 
     async def take(self, arrivals: Sequence[Arrival]) -> None:
         """Store the effects of a batch, together with its offsets; retried until it is stored.
@@ -153,7 +124,8 @@ class Hearing:
                 CONFLICTS.labels(self._room.name).inc()
                 one.clashes += isinstance(conflict, Clash)
                 if one.clashes >= MOST_CLASHES and one.tried is not None:
-                    one.failed[one.tried.place], one.clashes = str(conflict), 0
+                    one.failed[one.tried.place] = (EFFECT_FAILED, str(conflict))
+                    one.clashes = 0
             except Exception as error:
                 if _waits(error):
                     log.warning("hearing_waits", error=type(error).__name__)
@@ -161,52 +133,42 @@ class Hearing:
                     pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 elif one.tried is None:
                     raise
+                elif isinstance(error, UnknownFact):
+                    # Of the own stream: a newer build of this very service runs beside this one.
+                    waits_for = f"{error.name} {error.version}"
+                    one.failed[one.tried.place] = (WAITING_FOR_BUILD, waits_for)
                 else:
                     log.error("effect_failed", error=type(error).__name__)
                     state = getattr(error, "sqlstate", "") or ""
-                    one.failed[one.tried.place] = f"{type(error).__name__} {state}".strip()
+                    why = f"{type(error).__name__} {state}".strip()
+                    one.failed[one.tried.place] = (EFFECT_FAILED, why)
 
     async def sweep(self) -> None:
-        """Try what is held once more: its cause may have come by another way."""
-        rows = await self._desk.store.worker.fetch(
-            "SELECT reason, count(*) FILTER (WHERE released) AS released, count(*) AS rows, "  # noqa: S608 - the schema is the room's own name
-            "extract(epoch FROM clock_timestamp() - min(held_since))::float8 AS seconds "
-            f"FROM {self._schema}.held GROUP BY reason"
-        )
-        self.held_by_reason = {row["reason"]: row["rows"] for row in rows}
-        self.oldest_seconds_by_reason = {row["reason"]: row["seconds"] for row in rows}
-        self.oldest_held_seconds = max(self.oldest_seconds_by_reason.values(), default=0.0)
-        self.released = sum(row["released"] for row in rows)
+        """Try what is held once more: its cause may have come by another way, a build have
+        learned to read it, or an operator decided.
+        """
+        groups = await self._queues.groups()
+        held: Counter[str] = Counter()
+        oldest: dict[str, float] = {}
+        for group in groups:
+            held[group.reason] += group.records
+            oldest[group.reason] = max(group.seconds, oldest.get(group.reason, 0.0))
+        self.held_by_reason = dict(held)
+        self.oldest_seconds_by_reason = oldest
+        self.oldest_held_seconds = max(oldest.values(), default=0.0)
+        self.released = sum(group.decided for group in groups)
         self._alarm()
-        if not any(row["released"] or row["reason"] in LEAVES_BY_ITSELF for row in rows):
-            self._swept_all = True
+        if not any(group.decided or group.reason in LEAVES_BY_ITSELF for group in groups):
             return
-        keys = await self._keys_to_sweep()
+        known = [group.build for group in groups if group.build and self._knows(group.build)]
+        keys = await self._queues.keys_to_sweep(known)
         if keys:
             await self._until_stored([], keys)
 
-    async def _keys_to_sweep(self) -> list[str]:
-        """The next keys by name, round and round: many that stay keep none from its turn."""
-        staying = [UNREADABLE, EFFECT_FAILED]
-        if self._swept_all:
-            staying.append(WAITING_FOR_BUILD)
-        held = f"{self._schema}.held"
-        rows = await self._desk.store.worker.fetch(
-            f"SELECT DISTINCT key FROM {held} h WHERE key > $1 AND (released OR "  # noqa: S608 - as above
-            "(NOT reason = ANY ($2) AND (reason <> $3 OR NOT EXISTS "
-            f"(SELECT 1 FROM {held} b WHERE b.key = h.key AND NOT b.released "
-            "AND b.reason = ANY ($2))))) ORDER BY key LIMIT $4",
-            self._swept_to,
-            staying,
-            WAITING_BEHIND,
-            SWEPT_AT_ONCE,
-        )
-        if len(rows) == SWEPT_AT_ONCE:
-            self._swept_to = rows[-1]["key"]
-        else:
-            self._swept_to = ""
-            self._swept_all = True
-        return [row["key"] for row in rows]
+    def _knows(self, build: str) -> bool:
+        """Whether this build reads what another one waits for: a type and its version."""
+        name, _, version = build.rpartition(" ")
+        return version.isdecimal() and self._room.reads.knows(name, int(version))
 
     def _alarm(self) -> None:
         """What is held for too long is said aloud, once a while."""
@@ -221,20 +183,58 @@ class Hearing:
     async def _take_in(
         self, arrivals: Sequence[Arrival], keys: Collection[str], one: OneByOne | None = None
     ) -> bool:
-        """One write; True if more of the same batch can follow at once."""
+        """One write; True if more of the same batch can follow at once.
+
+        Only where something is held, or will be, are the queues of those keys locked, and all of
+        it is read and judged again under the lock.
+        """
         if self._recovered is None:
             self._recovered = await Recovered.load(self._desk.store.worker, self._schema)
+        locked: set[str] = set()
+        while True:
+            async with self._queues.locked(locked):
+                again = await self._take_in_locked(arrivals, keys, one, locked)
+            if isinstance(again, bool):
+                return again
+            locked |= again
+
+    async def _take_in_locked(
+        self,
+        arrivals: Sequence[Arrival],
+        keys: Collection[str],
+        one: OneByOne | None,
+        locked: Collection[str],
+    ) -> bool | set[str]:
+        """As ``_take_in``; the keys to be locked first, if there are others than these."""
         facts = [a for a in arrivals if not a.is_birth()]
-        held = await self._held({a.key for a in facts} | set(keys))
-        queue = [*held, *in_causal_order(facts)]
+        held = await self._queues.of({a.key for a in facts} | set(keys))
+        unlocked = {a.key for a in held}.difference(locked)
+        if unlocked:
+            return unlocked
+        queue = [*held, *await self._not_discarded(in_causal_order(facts))]
         if one is not None:
             for arrival in queue:
                 if arrival.place in one.failed:
-                    arrival.reason = EFFECT_FAILED
-                    arrival.waits_for, arrival.released = one.failed[arrival.place], False
+                    arrival.reason, arrival.waits_for = one.failed[arrival.place]
+                    arrival.released, arrival.discard = False, None
         marks = await self._watermarks(queue)
         judged, workspace = await self._decide(queue, marks, one)
-        write = workspace.write
+        if not judged.unfinished:
+            unlocked = {a.key for a in judged.left}.difference(locked)
+            if unlocked:
+                return unlocked
+        self._fill(workspace.write, arrivals, judged, marks)
+        await self._store(workspace, judged)
+        return judged.unfinished
+
+    def _fill(
+        self,
+        write: Write,
+        arrivals: Sequence[Arrival],
+        judged: Judged,
+        marks: Mapping[str, int],
+    ) -> None:
+        """What becomes of marks, queues and offsets, beside the facts."""
         write.watermarks = [
             {"stream": stream, "was": marks.get(stream, 0), "version": version}
             for stream, version in judged.marks.items()
@@ -242,25 +242,41 @@ class Hearing:
         ]
         write.unheld = [a.held_id for a in judged.done if a.held_id is not None]
         if not judged.unfinished:
+            # Whatever is held anew is released no more: it was tried in vain.
             write.reheld = [
                 {"held_id": a.held_id, "reason": a.reason, "waits_for": a.waits_for}
                 for a in judged.left
-                if a.held_id is not None and (a.reason, a.waits_for) != a.held_as
+                if a.held_id is not None and (a.reason, a.waits_for, a.released) != a.held_as
             ]
             write.held = [a.row() for a in judged.left if a.held_id is None]
-            write.offsets = _offsets(arrivals)
+            write.offsets = offsets_after(arrivals)
+
+    async def _store(self, workspace: Workspace, judged: Judged) -> None:
+        """Write it, then tell metrics and log what came of it."""
+        write, name = workspace.write, self._room.name
         try:
             await self._desk.commit(workspace)
         except Conflict:
             self._desk.forget(list(workspace.entries))
             raise
-        HEARD_FACTS.labels(self._room.name).inc(judged.heard)
+        HEARD_FACTS.labels(name).inc(judged.heard)
+        FUTURE_FACTS.labels(name).inc(judged.future)
+        for (command, code), times in judged.refused.items():
+            REFUSED_REACTIONS.labels(name, command, code).inc(times)
+            log.info("reaction_refused", command=command, code=code, times=times)
         for offset in write.offsets:
             self.positions[offset["topic"], offset["partition"]] = offset["next_offset"]
         for row in write.held:
             log.warning("fact_held", reason=row["reason"], waits_for=row["waits_for"])
             self.held_by_reason[row["reason"]] = self.held_by_reason.get(row["reason"], 0) + 1
-        return judged.unfinished
+
+    async def _not_discarded(self, arrivals: list[Arrival]) -> list[Arrival]:
+        """Without unreadable records that an operator has put aside: no mark knows of them."""
+        unreadable = [a.place for a in arrivals if a.recorded is None]
+        if not unreadable:
+            return arrivals
+        discarded = await self._queues.discarded(unreadable)
+        return [a for a in arrivals if a.place not in discarded]
 
     async def _decide(
         self, queue: Sequence[Arrival], marks: Mapping[str, int], one: OneByOne | None
@@ -279,16 +295,7 @@ class Hearing:
                 log.error("effect_failed", fact=failed.arrival.offset, error=str(failed))
                 failed.arrival.reason = EFFECT_FAILED
                 failed.arrival.waits_for = str(failed)
-                failed.arrival.released = False
-
-    async def _held(self, keys: set[str]) -> list[Arrival]:
-        if not keys:
-            return []
-        rows = await self._desk.store.worker.fetch(
-            f"SELECT * FROM {self._schema}.held WHERE key = ANY ($1) ORDER BY held_id",  # noqa: S608 - as above
-            list(keys),
-        )
-        return [Arrival.of_held(row) for row in rows]
+                failed.arrival.released, failed.arrival.discard = False, None
 
     async def _watermarks(self, queue: Sequence[Arrival]) -> dict[str, int]:
         streams: set[str] = set()
@@ -296,6 +303,8 @@ class Hearing:
             if arrival.recorded is not None:
                 streams.add(arrival.recorded.stream)
                 streams.update(arrival.recorded.heard)
+            elif arrival.discard is not None and arrival.discard.skip_version:
+                streams.update(place[:1] if (place := arrival.claimed_place()) else ())
         if not streams:
             return {}
         rows = await self._desk.store.worker.fetch(
@@ -315,22 +324,24 @@ class Hearing:
         judged = Judged(marks=dict(marks))
         left = list(queue)
         moved = True
-        while moved and not (one is not None and judged.heard):
+        while moved and not (one is not None and judged.effects):
             moved = False
             blocked: set[str] = set()
             waiting: list[Arrival] = []
             missing = Missing()
             for arrival in left:
-                if _is_repeat(arrival, judged.marks):
+                if is_repeat(arrival, judged.marks):
                     judged.done.append(arrival)
                     continue
-                if arrival.key in blocked:
-                    if arrival.reason not in (UNREADABLE, EFFECT_FAILED):
+                asked = arrival.discard is not None
+                if arrival.key in blocked and not asked:
+                    if arrival.reason not in QUARANTINED:
                         arrival.reason, arrival.waits_for = WAITING_BEHIND, ""
                     waiting.append(arrival)
                     continue
                 try:
-                    if self._takes_effect(workspace, arrival, judged, one):
+                    take = self._is_discarded if asked else self._takes_effect
+                    if take(workspace, arrival, judged, one):
                         judged.done.append(arrival)
                         moved = True
                         continue
@@ -346,32 +357,69 @@ class Hearing:
                 raise missing
             left = waiting
         judged.left = left
-        if one is not None and judged.heard:
+        if one is not None and judged.effects:
             judged.unfinished = True
         return judged
+
+    def _is_discarded(
+        self, workspace: Workspace, arrival: Arrival, judged: Judged, one: OneByOne | None
+    ) -> bool:
+        """True if it is put aside as its operator asked: stated, and its version passed."""
+        discard = arrival.discard
+        if discard is None:
+            return False
+        passed = discarding.passed_version(arrival, discard)
+        is_next = passed is not None and passed[1] == judged.marks.get(passed[0], 0) + 1
+        if arrival.recorded is not None and not is_next:
+            return False
+        if passed is not None and not (is_next and self._listens_to(passed[0])):
+            # A claim that leads nowhere: the record goes, the fact of that place may still come.
+            passed = None
+        if one is not None:
+            if judged.effects:
+                return False
+            one.tried = arrival
+        try:
+            stream = discarding.stream_for(workspace, self._room, arrival.key)
+            fact = discarding.fact_of(arrival, discard, passed, self._desk.mac)
+            command, cause = discarding.word_of(discard), discarding.cause_of(arrival)
+            workspace.state(stream, command, fact, cause)
+        except Missing:
+            raise
+        except Exception as error:
+            raise EffectFailed(arrival, error) from error
+        if passed is not None:
+            judged.marks[passed[0]] = passed[1]
+        judged.discarded += 1
+        return True
 
     def _takes_effect(
         self, workspace: Workspace, arrival: Arrival, judged: Judged, one: OneByOne | None
     ) -> bool:
         """True if its effect is folded in; else it has to wait, or is for the next write."""
         recorded = arrival.recorded
-        if recorded is None or (arrival.reason == EFFECT_FAILED and not arrival.released):
+        if recorded is None:
+            arrival.released = False
+            return False
+        if arrival.reason in QUARANTINED and not arrival.released:
+            return False
+        if arrival.reason == WAITING_FOR_BUILD and not self._knows(arrival.waits_for):
             return False
         waits = self._waits_for(recorded, judged.marks)
         if waits is not None:
             arrival.reason, arrival.waits_for = waits
             return False
         if one is not None:
-            if judged.heard:
+            if judged.effects:
                 return False
             one.tried = arrival
         try:
-            took_effect = self._effect(workspace, recorded)
+            took_effect = self._effect(workspace, recorded, judged)
         except Missing:
             raise
-        except UnknownFact:
+        except UnknownFact as unknown:
             arrival.reason = WAITING_FOR_BUILD
-            arrival.waits_for = f"{recorded.type} {recorded.schema_version}"
+            arrival.waits_for = f"{unknown.name} {unknown.version}"
             return False
         except Exception as error:
             raise EffectFailed(arrival, error) from error
@@ -380,6 +428,7 @@ class Hearing:
             return False
         judged.marks[recorded.stream] = recorded.version
         judged.heard += 1
+        judged.future += recorded.recorded_at > workspace.now + FUTURE
         return True
 
     def _waits_for(self, recorded: Recorded, marks: Mapping[str, int]) -> tuple[str, str] | None:
@@ -402,7 +451,7 @@ class Hearing:
     def _listens_to(self, stream: str) -> bool:
         return stream.partition("-")[0] in self._heard_kinds
 
-    def _effect(self, workspace: Workspace, recorded: Recorded) -> bool:
+    def _effect(self, workspace: Workspace, recorded: Recorded, judged: Judged) -> bool:
         """Fold the reaction in; False if it has to be decided after this write.
 
         A command is decided on the reference copy as stored, so not in the write of a new row.
@@ -421,7 +470,7 @@ class Hearing:
                 continue
             answer = workspace.tell(todo, cause)
             if isinstance(answer, Refusal):
-                log.info("reaction_refused", command=type(todo.command).__name__, code=answer.code)
+                judged.refused[type(todo.command).__name__, answer.code] += 1
         return True
 
     def _is_recovered(self, todo: Todo, heard: Recorded) -> bool:
@@ -429,12 +478,6 @@ class Hearing:
         if self._recovered is None or not isinstance(todo, Tell):
             return False
         return self._recovered.has(self._room.kinds[todo.kind].stream(todo.identity), heard)
-
-
-def _is_repeat(arrival: Arrival, marks: Mapping[str, int]) -> bool:
-    """True for what was taken in before; it changes nothing, whatever stands before it."""
-    recorded = arrival.recorded
-    return recorded is not None and recorded.version <= marks.get(recorded.stream, 0)
 
 
 def _waits(error: Exception) -> bool:
@@ -445,20 +488,3 @@ def _waits(error: Exception) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate)[:2] not in DATA_CLASSES
     return is_passing(error) or isinstance(error, ClockError)
-
-
-def _offsets(arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
-    last: dict[tuple[str, int], Arrival] = {}
-    for arrival in arrivals:
-        known = last.get((arrival.topic, arrival.partition))
-        if known is None or arrival.offset > known.offset:
-            last[arrival.topic, arrival.partition] = arrival
-    return [
-        {
-            "topic": a.topic,
-            "partition": a.partition,
-            "generation": a.generation,
-            "next_offset": a.offset + 1,
-        }
-        for a in last.values()
-    ]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.calendar import BusinessCalendar
 from shared.directory import Directory
+from shared.discarded import DISCARDED_KIND, HeardFactDiscarded
 from shared.fact import SYSTEM, Actor, Fact, Recorded, Registry
 
 
@@ -144,6 +145,16 @@ class Act:
     opens: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Evolve:
+    """A room's ``evolve``, past which the machinery's own fact goes: it changes no state."""
+
+    of_room: Callable[[State, Fact, Recorded], State]
+
+    def __call__(self, state: State, fact: Fact, recorded: Recorded) -> State:
+        return state if type(fact) is HeardFactDiscarded else self.of_room(state, fact, recorded)
+
+
 @dataclass(frozen=True)
 class StreamKind:
     """One kind of stream of a room; a stream's name is ``<kind>-<id>``."""
@@ -158,11 +169,26 @@ class StreamKind:
     holder: Callable[[State], str | None]
     views: Callable[[State], Sequence[View]] = lambda _state: ()
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.evolve, _Evolve):
+            object.__setattr__(self, "evolve", _Evolve(self.evolve))
+
     def stream(self, identity: str) -> str:
         return f"{self.name}-{identity}"
 
     def subject(self, identity: str) -> str:
         return identity if self.of_case else self.stream(identity)
+
+
+# No office holds it and nothing is decided in it: it only tells.
+DISCARDED = StreamKind(
+    name=DISCARDED_KIND,
+    of_case=False,
+    initial=lambda _identity: None,
+    evolve=lambda state, _fact, _recorded: state,
+    acts={},
+    holder=lambda _state: None,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +246,21 @@ class Room:
     derived: Sequence[DerivedTable] = ()
     # Builds Situation.reference from all reference rows (pure; called when they change).
     build_reference: Callable[[Sequence[ReferenceRow]], Any] = lambda _rows: None
+
+    def __post_init__(self) -> None:
+        """Every room can state, and read from any other, that a heard record was discarded."""
+        self.states.add(HeardFactDiscarded)
+        self.reads.add(HeardFactDiscarded)
+        object.__setattr__(self, "kinds", {**self.kinds, DISCARDED_KIND: DISCARDED})
+
+    def streams_of_case(self, case: str) -> list[str]:
+        """The streams that this room may have of a case."""
+        return [kind.stream(case) for kind in self.kinds.values() if kind.of_case]
+
+    @property
+    def discarded_stream(self) -> str:
+        """Where a discarded record is told of that belongs to no stream of this room."""
+        return DISCARDED.stream(self.name)
 
     def kind_of(self, stream: str) -> tuple[StreamKind, str]:
         """The kind and identity of a stream by its name. Raises KeyError for a foreign one."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import asyncpg
 import orjson
+import structlog
 import uvicorn
 import uvloop
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -28,7 +29,7 @@ from shared.clock import Clock, FileClock, RealClock
 from shared.desk import Desk
 from shared.door import UNREACHABLE, Door, problem_of
 from shared.event_store import EventStore, is_passing
-from shared.fact import Origin
+from shared.fact import Origin, UnknownFact
 from shared.health import Check
 from shared.hearing import Hearing
 from shared.identity import TokenVerifier
@@ -38,15 +39,23 @@ from shared.measuring import Measuring
 from shared.pools import PLANS_BY_INDEX, keep_as_it_is
 from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
-from shared.room import Room
+from shared.room import Refusal, Room
 from shared.settings import ServiceSettings, load_settings, refuse_to_start
 from shared.start import StartRefused, check_log, check_standby, watch_relay
 from shared.telemetry import Progress, configure_logging, install_telemetry
 from shared.timers import Timers
 
+log = structlog.get_logger()
+
 # New objects before the young, the middle-aged and the old are looked through for circles.
 COLLECTED_AFTER: Final = (20_000, 20, 50)
 COMMAND_TIMEOUT_SECONDS: Final = 30.0
+NEWER_BUILD: Final = Refusal(
+    "newer-build",
+    "此案已由新版本程序处理，本实例尚未更新，请用同一键重试",
+    "a newer build has written to this, and this process is an older one: retry with the same key",
+    status=503,
+)
 FAULTS_OF_THE_LOG: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -218,6 +227,12 @@ async def _on_fault_of_the_log(_request: Request, error: Exception) -> Response:
     return problem_of(UNREACHABLE).response()
 
 
+async def _on_newer_fact(_request: Request, error: Exception) -> Response:
+    """A stream that another instance, of a newer build, has written to: that one can answer."""
+    log.warning("newer_build_beside", error=str(error))
+    return problem_of(NEWER_BUILD).response()
+
+
 def application(parts: Parts, routes: Routes) -> FastAPI:
     """The service's HTTP application."""
     # Its /docs brings its own viewer: an office's network reaches no other host.
@@ -231,6 +246,7 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     install_problem_handlers(app)
     for fault in FAULTS_OF_THE_LOG:
         app.exception_handler(fault)(_on_fault_of_the_log)
+    app.exception_handler(UnknownFact)(_on_newer_fact)
     install_telemetry(app, parts.room.name, parts.settings.build, parts.progress, parts.checks())
     own = routes(parts.door)
     app.include_router(own)

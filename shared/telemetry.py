@@ -51,6 +51,7 @@ __all__ = [
     "CONSUMER_LAG",
     "CONTENDED",
     "DENIALS",
+    "FUTURE_FACTS",
     "HEARD_FACTS",
     "HELD_RECORDS",
     "HELD_RELEASED",
@@ -59,6 +60,7 @@ __all__ = [
     "OUTGOING",
     "REACHABLE",
     "READY",
+    "REFUSED_REACTIONS",
     "REFUSED_TOKENS",
     "REGISTRY",
     "RELAY_ALARM",
@@ -194,6 +196,18 @@ CONFLICTS = Counter(
 )
 HEARD_FACTS = Counter(
     "bangfu_heard_facts", "Facts heard and taken into effect", ["service"], registry=REGISTRY
+)
+FUTURE_FACTS = Counter(
+    "bangfu_future_facts",
+    "Facts heard that were recorded, by their own word, over an hour from now",
+    ["service"],
+    registry=REGISTRY,
+)
+REFUSED_REACTIONS = Counter(
+    "bangfu_refused_reactions",
+    "Heard facts whose command this service refused, by command and refusal",
+    ["service", "command", "code"],
+    registry=REGISTRY,
 )
 COMMAND_SECONDS = Histogram(
     "bangfu_command_seconds",

@@ -13,8 +13,18 @@ from datetime import datetime
 from typing import Any
 
 from shared.event_store import Shown, Write
-from shared.fact import Actor, Draft, Head, Origin, Recorded, record
-from shared.room import UNKNOWN, Answer, Decided, Refusal, Room, Situation, StreamKind, Tell
+from shared.fact import Actor, Draft, Fact, Head, Origin, Recorded, record
+from shared.room import (
+    UNKNOWN,
+    Answer,
+    Command,
+    Decided,
+    Refusal,
+    Room,
+    Situation,
+    StreamKind,
+    Tell,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +121,11 @@ class Workspace:
         self.without_effect: set[str] = set()
         self._changed: dict[str, tuple[StreamKind, str]] = {}
 
+    @property
+    def now(self) -> datetime:
+        """Business time at which this is decided."""
+        return self._now
+
     def require(self, streams: Iterable[str]) -> None:
         missing = [stream for stream in streams if stream not in self.entries]
         if missing:
@@ -144,6 +159,14 @@ class Workspace:
             return answer
         self._fold(tell, answer, situation, cause, actor or tell.command.by)
         return answer
+
+    def state(self, stream: str, command: Command, fact: Fact, cause: Cause) -> None:
+        """State one fact of the machinery's own, which no decision precedes."""
+        self.require([stream])
+        kind, identity = self._room.kind_of(stream)
+        situation = self._situation(now=self._now, guards={}, documents={})
+        tell = Tell(kind.name, identity, command)
+        self._fold(tell, Decided([fact]), situation, cause, command.by)
 
     def _fold(
         self, tell: Tell, decided: Decided, situation: Situation, cause: Cause, actor: Actor

@@ -113,9 +113,12 @@ class Verification:
     ) -> None:
         """What a listener copies from facts of no case, as far as it has heard them."""
         room, rebuild = self._sides[name].room, self._rebuilds[name]
+        discarded = self._sides[name].snapshot.discarded
         for fact, recorded in kafka.uncased[heard]:
             reaction = room.reactions.get(type(fact))
             if reaction is None or recorded.version > marks.get(recorded.stream, 0):
+                continue
+            if (recorded.stream, recorded.version) in discarded:
                 continue
             for todo in reaction(fact, recorded):
                 if isinstance(todo, ReferenceRow):

@@ -37,6 +37,8 @@ class Snapshot:
     position: int = 0
     next_offsets: dict[tuple[str, int], tuple[str, int]] = field(default_factory=dict)
     held: set[tuple[str, int, int]] = field(default_factory=set)
+    # Heard facts that will never have an effect here, by stream and version.
+    discarded: set[tuple[str, int]] = field(default_factory=set)
     watermarks: int = 0
 
     async def look(self) -> None:
@@ -54,8 +56,16 @@ class Snapshot:
         self.next_offsets = {
             (r["topic"], r["partition"]): (r["generation"], r["next_offset"]) for r in rows
         }
-        rows = await fetch(f"SELECT topic, partition, record_offset FROM {s}.held")  # noqa: S608 - as above
+        # What was put aside need not have been passed by a mark: it may have been unreadable.
+        rows = await fetch(
+            f"SELECT topic, partition, record_offset FROM {s}.held UNION ALL "  # noqa: S608 - as above
+            f"SELECT topic, partition, record_offset FROM {s}.discards"
+        )
         self.held = {(r["topic"], r["partition"], r["record_offset"]) for r in rows}
+        rows = await fetch(
+            f"SELECT stream, version FROM {s}.discards WHERE carried_out_at IS NOT NULL"  # noqa: S608 - as above
+        )
+        self.discarded = {(r["stream"], r["version"]) for r in rows}
         self.watermarks = await self.connection.fetchval(f"SELECT count(*) FROM {s}.watermarks")  # noqa: S608 - as above
 
     def by_partition(self, partitions: int) -> dict[int, list[str]]:

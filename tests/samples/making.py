@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cli.rooms import SERVICES
+from shared.discarded import HeardFactDiscarded
 from shared.fact import Fact, Registry, canonical, registry_of
 from shared.sealed import Personal
 
@@ -36,7 +37,8 @@ def registries() -> dict[str, Registry]:
 
 def all_facts() -> list[type[Fact]]:
     found = [fact for registry in registries().values() for fact in registry]
-    return sorted(found, key=lambda fact: fact.stored_name)
+    # Every room may state this one.
+    return sorted([*found, HeardFactDiscarded], key=lambda fact: fact.stored_name)
 
 
 def sample_path(name: str, version: int) -> Path:

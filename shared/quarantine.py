@@ -1,0 +1,347 @@
+"""The operator's side of held records: look, let go, put aside. One connection, any service.
+
+An operator only leaves a word (``released``, or a row of ``discards``); the consumer that runs
+carries it out in its one write. Nothing here opens a sealed value or changes a byte.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from shared.arrival import (
+    BLOCKS_ITS_KEY,
+    EFFECT_FAILED,
+    QUARANTINED,
+    WAITING_BEHIND,
+    WAITING_FOR_BUILD,
+    Arrival,
+)
+from shared.discarded import DISCARDED_KIND, LONGEST_REASON
+from shared.held import LOCK_QUEUES
+from shared.scrubbing import scrub_text
+
+# A person may put aside whatever keeps others behind it; what merely waits has a way to leave.
+DISCARDABLE: Final = QUARANTINED | {WAITING_FOR_BUILD}
+BEHIND_SHOWN: Final = 20
+
+
+class NotPossibleError(Exception):
+    """What was asked of a held record can't be; in one line, Chinese and English."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One held record, as far as a list tells it. Its own words are claims if it is unreadable."""
+
+    service: str
+    held_id: int
+    key: str
+    topic: str
+    partition: int
+    offset: int
+    type: str
+    stream: str
+    version: int
+    reason: str
+    waits_for: str
+    since: datetime
+    seconds: float
+    behind: int
+    # "", "released" or "to be discarded": what an operator has decided and is yet to be done.
+    decided: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for one and the same thing in one service."""
+
+    service: str
+    reason: str
+    waits_for: str
+    records: int
+    cases: int
+    since: datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A record whole, and what waits behind it (the first few)."""
+
+    held: Held
+    arrival: Arrival
+    behind: Sequence[Held] = field(default_factory=tuple)
+
+
+_HELD: Final = """
+SELECT h.*, d.reason AS discard_reason, d.operator, d.skip_version, d.fact_id,
+       extract(epoch FROM clock_timestamp() - h.held_since)::float8 AS seconds,
+       (SELECT count(*) FROM {s}.held b WHERE b.key = h.key AND b.held_id > h.held_id) AS behind,
+       CASE WHEN d.held_id IS NOT NULL THEN 'to be discarded'
+            WHEN h.released THEN 'released' ELSE '' END AS decided
+FROM {s}.held h LEFT JOIN {s}.discards d ON d.held_id = h.held_id
+"""
+
+# Behind which record: the first of its key that keeps others back.
+_WAITING: Final = """
+WITH first_of_key AS (
+    SELECT DISTINCT ON (key) key, held_id FROM {s}.held
+    WHERE reason = ANY ($1) ORDER BY key, held_id
+), told AS (
+    SELECT h.key, h.reason, h.held_since,
+           CASE WHEN h.reason = $2 THEN coalesce('held ' || f.held_id, '')
+                ELSE h.waits_for END AS waits_for
+    FROM {s}.held h LEFT JOIN first_of_key f ON f.key = h.key WHERE NOT h.reason = ANY ($3)
+)
+SELECT reason, waits_for, count(*) AS records, count(DISTINCT key) AS cases,
+       min(held_since) AS since,
+       extract(epoch FROM clock_timestamp() - min(held_since))::float8 AS seconds
+FROM told GROUP BY reason, waits_for ORDER BY since LIMIT $4
+"""
+
+
+async def quarantined(connection: asyncpg.Connection, service: str, most: int) -> list[Held]:
+    """What a person has to decide on in one service, the oldest first."""
+    rows = await connection.fetch(
+        _HELD.format(s=service) + "WHERE h.reason = ANY ($1) ORDER BY h.held_since, h.held_id "
+        "LIMIT $2",
+        list(QUARANTINED),
+        most,
+    )
+    return [_held(service, row) for row in rows]
+
+
+async def waiting(connection: asyncpg.Connection, service: str, most: int) -> list[Waiting]:
+    """What waits by itself in one service, by what it waits for, the oldest first."""
+    rows = await connection.fetch(
+        _WAITING.format(s=service),
+        list(BLOCKS_ITS_KEY),
+        WAITING_BEHIND,
+        list(QUARANTINED),
+        most,
+    )
+    return [Waiting(service, *row) for row in rows]
+
+
+async def count(connection: asyncpg.Connection, service: str) -> dict[str, int]:
+    """How many records are held in one service, by reason."""
+    rows = await connection.fetch(
+        f"SELECT reason, count(*) AS records FROM {service}.held GROUP BY reason"  # noqa: S608 - a name of the code
+    )
+    return {row["reason"]: row["records"] for row in rows}
+
+
+async def failed(connection: asyncpg.Connection, service: str) -> list[int]:
+    """All whose effect failed and nobody has decided on, in their order."""
+    s = service
+    rows = await connection.fetch(
+        f"SELECT h.held_id FROM {s}.held h LEFT JOIN {s}.discards d ON d.held_id = h.held_id "  # noqa: S608 - as above
+        "WHERE h.reason = $1 AND d.held_id IS NULL ORDER BY h.held_id",
+        EFFECT_FAILED,
+    )
+    return [row["held_id"] for row in rows]
+
+
+async def show(connection: asyncpg.Connection, service: str, held_id: int) -> Shown:
+    """One held record whole. Raises NotPossibleError if there is none."""
+    row = await _row(connection, service, held_id)
+    rows = await connection.fetch(
+        _HELD.format(s=service) + "WHERE h.key = $1 AND h.held_id > $2 ORDER BY h.held_id LIMIT $3",
+        row["key"],
+        held_id,
+        BEHIND_SHOWN,
+    )
+    return Shown(_held(service, row), Arrival.of_held(row), [_held(service, r) for r in rows])
+
+
+async def release(connection: asyncpg.Connection, service: str, held_id: int) -> None:
+    """Mark it: the consumer tries it once more, then what waits behind. Raises NotPossibleError."""
+    async with connection.transaction():
+        row = await _to_decide_on(connection, service, held_id)
+        if row["reason"] not in QUARANTINED:
+            raise NotPossibleError(
+                f"{service} {held_id} 并未隔离，会自行放行 is not quarantined ({row['reason']}): "
+                "it leaves by itself"
+            )
+        await connection.execute(
+            f"UPDATE {service}.held SET released = true WHERE held_id = $1",  # noqa: S608 - as above
+            held_id,
+        )
+
+
+async def ask_discard(
+    connection: asyncpg.Connection,
+    service: str,
+    held_id: int,
+    *,
+    reason: str,
+    operator: str,
+    skip_version: bool = False,
+) -> str:
+    """Ask the consumer to put it aside; the id of the fact by which that will be stated.
+
+    Raises NotPossibleError.
+    """
+    _check(reason, operator)
+    fact_id = str(uuid.uuid4())
+    async with connection.transaction():
+        row = await _to_decide_on(connection, service, held_id)
+        if row["reason"] not in DISCARDABLE:
+            raise NotPossibleError(
+                f"{service} {held_id} 并未隔离 is not quarantined ({row['reason']}): "
+                "it waits for what stands in its waits_for"
+            )
+        stream, version = await _passes(connection, service, row, skip_version=skip_version)
+        await connection.execute(
+            f"INSERT INTO {service}.discards (held_id, topic, partition, record_offset, "  # noqa: S608 - as above
+            "generation, stream, version, reason, operator, skip_version, fact_id) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            held_id,
+            row["topic"],
+            row["partition"],
+            row["record_offset"],
+            row["generation"],
+            stream,
+            version,
+            reason,
+            operator,
+            skip_version,
+            fact_id,
+        )
+    return fact_id
+
+
+def _check(reason: str, operator: str) -> None:
+    """Both stand in the log for good."""
+    for name, text, longest in (("reason", reason, LONGEST_REASON), ("operator", operator, 200)):
+        if not text.strip():
+            raise NotPossibleError(f"--{name}: 不得为空 must not be empty")
+        if not text.isprintable() or len(text) > longest:
+            raise NotPossibleError(
+                f"--{name}: 须为一行，至多 {longest} 字 must be one line, at most {longest} letters"
+            )
+        if scrub_text(text) != text:
+            raise NotPossibleError(
+                f"--{name}: 不得含个人信息，日志不可删改 must hold nothing personal, it is for good"
+            )
+
+
+async def _passes(
+    connection: asyncpg.Connection, service: str, row: asyncpg.Record, *, skip_version: bool
+) -> tuple[str, int]:
+    """The stream and version that its discarding passes, or nothing."""
+    arrival = Arrival.of_held(row)
+    if arrival.recorded is not None:
+        if skip_version:
+            raise NotPossibleError(
+                "--skip-version: 此记录可读，弃置即越过 only for an unreadable record; the version "
+                "of this one is passed anyway"
+            )
+        return arrival.recorded.stream, arrival.recorded.version
+    if not skip_version:
+        return "", 0
+    claimed = arrival.claimed_place()
+    if claimed is None:
+        raise NotPossibleError(
+            "--skip-version: 此记录未说明事实流与版本 the record names no stream and version"
+        )
+    stream, version = claimed
+    mark = await connection.fetchval(
+        f"SELECT version FROM {service}.watermarks WHERE stream = $1",  # noqa: S608 - as above
+        stream,
+    )
+    if version != (mark or 0) + 1:
+        raise NotPossibleError(
+            f"--skip-version: 所称版本 {version} 并非下一版本 it claims version {version}, "
+            f"{service} has heard up to {mark or 0}: nothing to skip"
+        )
+    return claimed
+
+
+async def outcome(
+    connection: asyncpg.Connection, service: str, held_id: int
+) -> asyncpg.Record | None:
+    """The row as it is now (reason, waits_for, released); None if it has left."""
+    return await connection.fetchrow(
+        f"SELECT reason, waits_for, released FROM {service}.held WHERE held_id = $1",  # noqa: S608 - as above
+        held_id,
+    )
+
+
+async def stated(
+    connection: asyncpg.Connection, service: str, key: str, fact_id: str
+) -> tuple[str, int] | None:
+    """The stream and version of the fact that states a discarding, if it is there."""
+    row = await connection.fetchrow(
+        f"SELECT stream, version FROM {service}.facts "  # noqa: S608 - as above
+        "WHERE subject = ANY ($1) AND fact_id = $2",
+        [key, f"{DISCARDED_KIND}-{service}"],
+        fact_id,
+    )
+    return None if row is None else (row["stream"], row["version"])
+
+
+async def is_running(connection: asyncpg.Connection, service: str) -> bool:
+    """Whether a process of the service holds a lease; one that runs always renews it."""
+    found = await connection.fetchval(
+        f"SELECT bool_or(expires_at > clock_timestamp()) FROM {service}.lease"  # noqa: S608 - as above
+    )
+    return bool(found)
+
+
+async def _to_decide_on(
+    connection: asyncpg.Connection, service: str, held_id: int
+) -> asyncpg.Record:
+    """The row, under the lock of its queue, if nobody has decided to put it aside yet."""
+    row = await _row(connection, service, held_id)
+    statement = LOCK_QUEUES.format(lock="pg_advisory_xact_lock")
+    await connection.execute(statement, service, [row["key"]])
+    row = await _row(connection, service, held_id)
+    if row["decided"] == "to be discarded":
+        raise NotPossibleError(
+            f"{service} {held_id} 已决定弃置 is to be discarded already: {row['discard_reason']}"
+        )
+    return row
+
+
+async def _row(connection: asyncpg.Connection, service: str, held_id: int) -> asyncpg.Record:
+    row = await connection.fetchrow(_HELD.format(s=service) + "WHERE h.held_id = $1", held_id)
+    if row is not None:
+        return row
+    gone = await connection.fetchrow(
+        f"SELECT reason, operator, carried_out_at FROM {service}.discards WHERE held_id = $1",  # noqa: S608 - as above
+        held_id,
+    )
+    if gone is not None:
+        raise NotPossibleError(
+            f"{service} {held_id} 已弃置 was discarded already by {gone['operator']}: "
+            f"{gone['reason']}"
+        )
+    raise NotPossibleError(f"{service} 没有暂存记录 holds no record {held_id}")
+
+
+def _held(service: str, row: asyncpg.Record) -> Held:
+    claimed = Arrival.of_held(row)
+    place = claimed.claimed_place() or ("", 0)
+    return Held(
+        service,
+        row["held_id"],
+        row["key"],
+        row["topic"],
+        row["partition"],
+        row["record_offset"],
+        claimed.claimed().attributes.get("type", ""),
+        *place,
+        row["reason"],
+        row["waits_for"],
+        row["held_since"],
+        row["seconds"],
+        row["behind"],
+        row["decided"],
+    )
