@@ -28,7 +28,7 @@ SWEPT_AT_ONCE: Final = 500
 
 # Sorted, so that two who want several never wait in a circle; OFFSET keeps the order.
 LOCK_QUEUES: Final = (
-    "SELECT {lock}(hash) FROM (SELECT DISTINCT hashtextextended('bangfu held ' || $1 || ' ' || key,"
+    "SELECT pg_advisory_xact_lock(hash) FROM (SELECT DISTINCT hashtextextended('bangfu held ' || $1 || ' ' || key,"
     " 0) AS hash FROM unnest($2::text[]) AS u(key) ORDER BY hash OFFSET 0) sorted"
 )
 
@@ -59,10 +59,9 @@ class HeldQueues:
         if not keys:
             yield
             return
-        # Given back to the pool, the connection lets go of every lock by itself.
-        async with self._pool.acquire() as connection:
-            statement = LOCK_QUEUES.format(lock="pg_advisory_lock")
-            await connection.execute(statement, self._schema, list(keys))
+        # A transaction of its own, so that nothing can forget to let go; it touches no table.
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(LOCK_QUEUES, self._schema, list(keys))
             yield
 
     async def of(self, keys: Collection[str]) -> list[Arrival]:

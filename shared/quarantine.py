@@ -300,8 +300,7 @@ async def _to_decide_on(
 ) -> asyncpg.Record:
     """The row, under the lock of its queue, if nobody has decided to put it aside yet."""
     row = await _row(connection, service, held_id)
-    statement = LOCK_QUEUES.format(lock="pg_advisory_xact_lock")
-    await connection.execute(statement, service, [row["key"]])
+    await connection.execute(LOCK_QUEUES, service, [row["key"]])
     row = await _row(connection, service, held_id)
     if row["decided"] == "to be discarded":
         raise NotPossibleError(
