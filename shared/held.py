@@ -27,10 +27,11 @@ from shared.event_store import EventStore
 SWEPT_AT_ONCE: Final = 500
 
 # Sorted, so that two who want several never wait in a circle; OFFSET keeps the order.
-LOCK_QUEUES: Final = (
-    "SELECT pg_advisory_xact_lock(hash) FROM (SELECT DISTINCT hashtextextended('bangfu held ' || $1 || ' ' || key,"
-    " 0) AS hash FROM unnest($2::text[]) AS u(key) ORDER BY hash OFFSET 0) sorted"
-)
+LOCK_QUEUES: Final = """
+SELECT pg_advisory_xact_lock(hash) FROM (
+    SELECT DISTINCT hashtextextended('bangfu held ' || $1 || ' ' || key, 0) AS hash
+    FROM unnest($2::text[]) AS u(key) ORDER BY hash OFFSET 0) sorted
+"""
 
 
 @dataclass(frozen=True, slots=True)
