@@ -18,6 +18,7 @@ import asyncpg
 import orjson
 
 from shared.fact import Recorded, canonical
+from shared.pools import Pool
 from shared.room import Condition, ReferenceRow, View
 from shared.telemetry import DENIALS
 
@@ -319,7 +320,7 @@ def _translate(error: asyncpg.PostgresError) -> Exception:
 class EventStore:
     """Reads and writes of one service's schema, through the worker's and the office's pool."""
 
-    def __init__(self, schema: str, worker: asyncpg.Pool, office: asyncpg.Pool) -> None:
+    def __init__(self, schema: str, worker: Pool, office: Pool) -> None:
         self.schema = schema
         self.worker = worker
         self.office = office

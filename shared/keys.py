@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.clock import ElapsedTime
-from shared.pools import PLANS_BY_INDEX, keep_as_it_is
+from shared.pools import PLANS_BY_INDEX, Connections, Pool
 from shared.sealed import NONCE_BYTES, Category, DataKey, SealedError, Token, new_key, parse, unseal
 
 SCHEMA = "keys"
@@ -94,7 +94,7 @@ class KeyStore:
 
     def __init__(
         self,
-        pool: asyncpg.Pool,
+        pool: Pool,
         master_key: bytes,
         *,
         schema: str = SCHEMA,
@@ -115,13 +115,11 @@ class KeyStore:
     @classmethod
     async def connect(cls, url: str, master_key: bytes, *, schema: str = SCHEMA) -> Self:
         """Open a pool as the service's role. MasterKeyMismatchError if that key is another one."""
-        pool = await asyncpg.create_pool(
+        pool = Connections(
             url,
-            min_size=1,
-            max_size=4,
+            4,
             timeout=10,
             command_timeout=10,
-            reset=keep_as_it_is,
             server_settings={
                 "application_name": "bangfu-keys",
                 "statement_timeout": "10000",
@@ -134,12 +132,12 @@ class KeyStore:
         try:
             await store.check_master_key()
         except BaseException:
-            await pool.close()
+            pool.terminate()
             raise
         return store
 
     async def close(self) -> None:
-        await self._pool.close()
+        self._pool.terminate()
 
     async def check_master_key(self) -> None:
         """Before anything is sealed under keys that the other services could not unwrap."""

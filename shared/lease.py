@@ -14,6 +14,8 @@ from typing import Final
 
 import asyncpg
 
+from shared.pools import Pool
+
 RENEWALS_PER_LEASE: Final = 3
 RETRY_SECONDS: Final = 0.2
 
@@ -41,9 +43,7 @@ class Lease:
     Two processes under one holder would still be told apart by the epoch.
     """
 
-    def __init__(
-        self, pool: asyncpg.Pool, schema: str, name: str, holder: str, seconds: float
-    ) -> None:
+    def __init__(self, pool: Pool, schema: str, name: str, holder: str, seconds: float) -> None:
         self._pool = pool
         self._table = f"{schema}.lease"
         self._name = name

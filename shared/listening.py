@@ -26,6 +26,7 @@ from shared.births import LOOK_SECONDS, BirthWatch
 from shared.bus import METADATA_AGE_MS, BusError, header, is_birth, read_generation
 from shared.hearing import Hearing
 from shared.lease import DATABASE_FAILURES
+from shared.pools import Pool
 from shared.settings import ServiceSettings
 from shared.telemetry import Progress
 
@@ -57,7 +58,7 @@ class Listening:
     def __init__(
         self,
         hearing: Hearing,
-        pool: asyncpg.Pool,
+        pool: Pool,
         settings: ServiceSettings,
         topics: Sequence[str],
         progress: Progress,

@@ -27,6 +27,7 @@ from shared import bus
 from shared.chain import hash_holds
 from shared.fact import claimed_by_headers
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
+from shared.pools import Pool
 from shared.tail import QUERY_SECONDS, Connection, Tail
 
 SHORTEST_POLL_SECONDS: Final = 0.005
@@ -96,7 +97,7 @@ class Publisher:
 
     def __init__(
         self,
-        pool: asyncpg.Pool,
+        pool: Pool,
         schema: str,
         outbox: Outbox,
         lease: Lease,

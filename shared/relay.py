@@ -18,6 +18,7 @@ import asyncpg
 import structlog
 
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
+from shared.pools import Pool
 from shared.publisher import Alarm, OnPublished, Outbox, OutboxStatus, Publisher
 
 __all__ = ["Alarm", "Outbox", "OutboxStatus", "Relay", "RelayStatus"]
@@ -53,7 +54,7 @@ class Relay:
 
     def __init__(
         self,
-        pool: asyncpg.Pool,
+        pool: Pool,
         schema: str,
         outboxes: Sequence[Outbox],
         bootstrap: str,

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import asyncpg
 import orjson
 
 from shared import bus
 from shared.lease import Lease, LeaseLostError
+from shared.pools import Pool
 from shared.publisher import Outbox
 from shared.relay import LEASE_NAME
 from shared.tail import QUERY_SECONDS
@@ -57,7 +57,7 @@ class OutboxAt:
 class Relayed:
     """Whose outboxes, where. The pool is an operator's, who may write the service's schema."""
 
-    pool: asyncpg.Pool
+    pool: Pool
     service: str
     outboxes: Sequence[Outbox]
     bootstrap: str
@@ -181,7 +181,7 @@ class Relayed:
 
 
 @asynccontextmanager
-async def lease_of(pool: asyncpg.Pool, service: str) -> AsyncIterator[Lease]:
+async def lease_of(pool: Pool, service: str) -> AsyncIterator[Lease]:
     """The relay's lease, taken from whoever holds it once that one has certainly stopped."""
     lease = Lease(pool, service, LEASE_NAME, HOLDER, LEASE_SECONDS)
     left = await lease.take_over()

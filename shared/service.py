@@ -36,7 +36,7 @@ from shared.identity import TokenVerifier
 from shared.keys import KeyStore
 from shared.listening import Listening
 from shared.measuring import Measuring
-from shared.pools import PLANS_BY_INDEX, keep_as_it_is
+from shared.pools import PLANS_BY_INDEX, Connections
 from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
 from shared.room import Refusal, Room
@@ -131,19 +131,18 @@ Background = Callable[[Parts], Awaitable[None]]
 
 
 @asynccontextmanager
-async def pool(url: str, size: int, name: str) -> AsyncIterator[asyncpg.Pool]:
+async def pool(url: str, size: int, name: str) -> AsyncIterator[Connections]:
     """A pool of at most ``size`` connections, closed at the end whatever they do."""
-    made = await asyncpg.create_pool(
+    made = Connections(
         url,
-        min_size=1,
-        max_size=size,
+        size,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=10,
-        max_inactive_connection_lifetime=0,
-        reset=keep_as_it_is,
         server_settings={"application_name": f"bangfu-{name}", **PLANS_BY_INDEX},
     )
     try:
+        async with made.acquire():
+            pass  # an address that is wrong is told at the start
         yield made
     finally:
         made.terminate()
