@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import asyncpg
-
 from shared.fact import Recorded
+from shared.pools import Pool
 
 
 class Recovered:
@@ -22,7 +21,7 @@ class Recovered:
         self._taken_in = taken_in
 
     @classmethod
-    async def load(cls, pool: asyncpg.Pool, schema: str) -> Recovered:
+    async def load(cls, pool: Pool, schema: str) -> Recovered:
         """All of it, once a process: only a service that stands still is recovered."""
         rows = await pool.fetch(f"SELECT stream, cause, version FROM {schema}.recovered")  # noqa: S608 - the schema is the room's own name
         return cls({(row["stream"], row["cause"]): row["version"] for row in rows})

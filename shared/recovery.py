@@ -30,6 +30,7 @@ from shared.event_store import WRITE_ARGUMENTS, EventStore, Write, recorded_from
 from shared.fact import GENESIS_HASH, SYSTEM, Recorded, UnknownFact, canonical
 from shared.lease import Lease
 from shared.network_copy import moved_by
+from shared.pools import Pool
 from shared.publisher import LARGEST_READ_BACK, Outbox
 from shared.recovered import rows_of
 from shared.republish import lease_of
@@ -80,7 +81,7 @@ class Regained:
 class Recovery:
     """One service's log and its topics. The pool is an operator's, who may write its schema."""
 
-    pool: asyncpg.Pool
+    pool: Pool
     room: Room
     outboxes: Sequence[Outbox]
     bootstrap: str

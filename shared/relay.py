@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-import asyncpg
 import structlog
 
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
