@@ -106,20 +106,17 @@ def whole(log: Log, options: Options) -> Arm:
             while head.version < STREAM_FACTS:
                 [fact] = chained(case_id, head, 1)
                 view = View("case", case_id, {"granted": fact.version}, "city", "", "open", TODAY)
-                write = Write(
-                    facts=[fact],
-                    guard_deltas={guard: 1},
-                    conditions=[Condition(guard, minimum=0)],
-                    command={
-                        "key": fact.fact_id,
-                        "body_mac": fact.hash,
-                        "stream": stream,
-                        "first_version": fact.version,
-                        "last_version": fact.version,
-                        "fact_ids": fact.fact_id,
-                    },
-                )
+                write = Write(facts=[fact], guard_deltas={guard: 1})
+                write.conditions.append(Condition(guard, minimum=0))
                 shown = write.show(stream, case_id, [view], shown)
+                write.command = {
+                    "key": fact.fact_id,
+                    "body_mac": fact.hash,
+                    "stream": stream,
+                    "first_version": fact.version,
+                    "last_version": fact.version,
+                    "fact_ids": fact.fact_id,
+                }
                 await log.store.write(write)
                 head = fact.head
 

@@ -103,9 +103,10 @@ def case_ids(count: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Log:
-    """An empty log, its store, and the address of the role that works on it."""
+    """A log, its store, and the addresses of who works on it and of who may do anything."""
 
     url: str
+    owner_url: str
     store: EventStore
     meter: Meter
 
@@ -134,7 +135,7 @@ async def new_log(admin_url: str, connections: int) -> AsyncIterator[Log]:
             pool(url, 1, "bench") as admin,
             admin.acquire() as watching,
         ):
-            yield Log(worker_url, EventStore(SERVICE, worker, worker), Meter(watching))
+            yield Log(worker_url, url, EventStore(SERVICE, worker, worker), Meter(watching))
     finally:
         drop_database(admin_url, name)
 

@@ -1,0 +1,34 @@
+"""Each bench runs, on a real server, and answers what it promises. Nothing is timed here."""
+
+import importlib
+
+import orjson
+import pytest
+
+from bench.options import tiny
+from bench.report import line
+from deploy.infrastructure import Infrastructure
+
+RATIOS = {
+    "append": {"one", "ten"},
+    "read": {"read"},
+    "load": {"load"},
+    "rebuild": {"rebuild"},
+    "tail": {"tail"},
+}
+
+
+@pytest.mark.parametrize("name", RATIOS)
+async def test_a_bench_answers_a_line_of_json(name: str, infrastructure: Infrastructure) -> None:
+    """Its name, figures that are numbers, and a ratio of ours to each limit."""
+    result = await importlib.import_module(f"bench.{name}").run(tiny(infrastructure))
+    told = orjson.loads(line(result.document()))
+    assert told["bench"] == name
+    assert told["ratios"].keys() == RATIOS[name]
+    assert all(ratio > 0 for ratio in told["ratios"].values())
+    assert all(isinstance(figure, int | float) for figure in told["figures"].values())
+    assert all(len(row) == len(result.columns) for row in result.rows)
+    if name == "tail":
+        # The bench's own count, which a reader without the mark does not pass.
+        assert result.figures["written"] > 0
+        assert (result.figures["skipped"], result.figures["doubled"]) == (0, 0)
