@@ -9,11 +9,13 @@ import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 
-from cli.rooms import SERVICES, outboxes, room
+from cli.rooms import INTAKE, SERVICES, outboxes, room
 from cli.surroundings import Surroundings, refuse
 from shared.bus import BusError
+from shared.keys import KeyRefusedError, KeyStore, MasterKeyMismatchError
 from shared.lease import LeaseLostError
 from shared.recovery import Recovery, RecoveryRefused, Regained
+from shared.sealed import SealedError
 from shared.settings import load_settings
 
 
@@ -27,19 +29,42 @@ def recover(
         refuse(f"SERVICES：未知服务 unknown service {unknown[0]}, expected some of {expected}")
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url", "kafka_bootstrap")
+    if INTAKE in services:
+        # Its lookup of ID numbers is filled in from what is sealed.
+        surroundings.need("keys_url")
+        surroundings.master_key_bytes()
     for service in services:
         try:
             regained = asyncio.run(recovered(surroundings, service))
+            learned = asyncio.run(_learned(surroundings)) if service == INTAKE else 0
         except RecoveryRefused as refusal:
             refuse(f"不能取回 cannot recover {service}: {refusal}")
         except LeaseLostError:
             refuse(f"不能取回 cannot recover {service}: 另一命令正在进行 another command is at it")
+        except (KeyRefusedError, MasterKeyMismatchError, SealedError) as error:
+            refuse(f"BANGFU_KEYS_URL, BANGFU_MASTER_KEY: {type(error).__name__}")
         except (BusError, KafkaError, OSError, asyncpg.PostgresError) as error:
             # A driver's message may quote an address with its password; its type may not.
             told = str(error) if isinstance(error, BusError) else type(error).__name__
             refuse(f"不能取回 cannot recover {service}: {told}")
         for line in _lines(service, regained):
             typer.echo(line)
+        if learned:
+            typer.echo(f"{service}: 补回证件号查询 lookups of ID numbers filled in: {learned:,}")
+
+
+async def _learned(surroundings: Surroundings) -> int:
+    from services.intake.lookup import learn_again
+
+    keys = await KeyStore.connect(surroundings.keys_url, surroundings.master_key_bytes())
+    try:
+        connection = await asyncpg.connect(surroundings.postgres_url, timeout=10)
+        try:
+            return await learn_again(connection, INTAKE, keys)
+        finally:
+            await connection.close()
+    finally:
+        await keys.close()
 
 
 async def recovered(surroundings: Surroundings, service: str) -> Regained:

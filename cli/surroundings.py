@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.clock import Clock, FileClock, RealClock
+from shared.settings import MASTER_KEY_BYTES
 
 REFUSED: Final = 2
 SANDBOX_BANK: Final = "sandbox-bank"
@@ -59,6 +62,17 @@ class Surroundings(BaseSettings):
     @property
     def clock(self) -> Clock:
         return FileClock(self.clock_file) if self.clock_file else RealClock()
+
+    def master_key_bytes(self) -> bytes:
+        """The master key; ends with one line if it is not set, or is none."""
+        self.need("master_key")
+        try:
+            key = base64.b64decode(self.master_key.get_secret_value(), validate=True)
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) != MASTER_KEY_BYTES:
+            refuse(f"BANGFU_MASTER_KEY: 须为 must be {MASTER_KEY_BYTES} bytes in base64")
+        return key
 
     def need(self, *names: str) -> None:
         """End with one line if one of these is not set."""

@@ -95,6 +95,8 @@ class Kafka:
             "broker.session.timeout.ms": "4000",
             "broker.heartbeat.interval.ms": "500",
             "auto.create.topics.enable": "false",
+            # Finite retention takes effect soon, so that a test or a person can watch it.
+            "log.retention.check.interval.ms": "2000",
             "default.replication.factor": "1",
             "offsets.topic.num.partitions": "4",
             "offsets.topic.replication.factor": "1",

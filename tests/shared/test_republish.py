@@ -11,7 +11,9 @@ import asyncpg
 import pytest
 
 from shared import bus
+from shared.births import BirthWatch
 from shared.publisher import Outbox
+from shared.relay import Relay
 from shared.republish import Relayed, RepublishRefused, Standing
 from shared.service import Parts
 from tests.shared.test_consumers import publish
@@ -215,3 +217,47 @@ async def test_a_subscribers_topic_gets_what_retention_would_have_left(world: Wo
         each = Relayed(pool, "alpha", [outbox], world.bootstrap, PARTITIONS)
         await each.set_back(await each.look(), replace=False)
         assert await each.progress() == [(outbox, 3, 4)]
+
+
+async def test_births_that_have_aged_out_stop_neither_relay_nor_watcher(world: World) -> None:
+    """Finite retention takes the birth records and the oldest facts; offsets then tell enough."""
+    await world.migrate("alpha")
+    topic = f"{world.prefix}alpha.subscriber"
+    created = (world.bootstrap, topic, PARTITIONS)
+    await bus.create_topic(*created, retention_ms=1_000)
+    a = await world.start(alpha.room())
+    async with asyncpg.create_pool(world.postgres_url, min_size=1, max_size=3) as pool:
+        outbox = Outbox("facts", topic, retention_ms=1_000)
+        each = Relayed(pool, "alpha", [outbox], world.bootstrap, PARTITIONS)
+
+        async def published() -> bool:
+            return all(there == last > 0 for _, there, last in await each.progress())
+
+        async def aged() -> bool:
+            state = await bus.read_topic(world.bootstrap, topic)
+            return min(state.starts.values()) > 0
+
+        for _ in range(2):
+            relay = Relay(
+                pool,
+                "alpha",
+                [outbox],
+                world.bootstrap,
+                partitions=PARTITIONS,
+                holder="here",
+                lease_seconds=1.0,
+            )
+            running_ = asyncio.create_task(relay.run())
+            try:
+                await count(a, cases(6), 1)
+                await until(published)
+                assert relay.status().outboxes[0].alarm == ""
+            finally:
+                running_.cancel()
+                await asyncio.wait({running_})
+            await until(aged, seconds=30)
+        assert await bus.create_topic(*created, retention_ms=1_000) == ""
+        assert [at.standing for at in await each.look()] == [Standing.WHOLE]
+        watch = BirthWatch(world.bootstrap, [topic])
+        assert await watch.look() == {}
+        await watch.close()
