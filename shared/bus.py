@@ -22,6 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import (
     KafkaError,
+    OffsetOutOfRangeError,
     TopicAlreadyExistsError,
     UnknownTopicOrPartitionError,
     for_code,
@@ -397,7 +398,11 @@ async def _state(consumer: Any, topic: str, found: list[TopicPartition]) -> Topi
         consumer.resume(tp)
         consumer.seek(tp, 0)
     while waiting:
-        fetched = await consumer.getmany(*waiting, timeout_ms=500, max_records=1)
+        try:
+            fetched = await consumer.getmany(*waiting, timeout_ms=500, max_records=1)
+        except OffsetOutOfRangeError:
+            # Retention was faster: where a log now begins above 0, there is no birth to read.
+            return await _state(consumer, topic, found)
         for tp, records in fetched.items():
             first = records[0]
             births[tp.partition] = header(first, "ce_id") if is_birth(first) else None

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,9 +53,10 @@ def environment(settings: ServiceSettings, **changes: str) -> dict[str, str]:
 class Process:
     """A toy service that runs by itself."""
 
-    def __init__(self, world: World, name: str, instance: str) -> None:
+    def __init__(self, world: World, name: str, instance: str, **changes: Any) -> None:
         [port] = free_ports(1)
-        settings = world.settings(name, instance=instance, port=port, log_level="warning")
+        given = {"instance": instance, "port": port, "log_level": "warning", **changes}
+        settings = world.settings(name, **given)
         self._url = f"http://127.0.0.1:{port}"
         self._started = subprocess.Popen(
             [sys.executable, "-m", "tests.toy.process", name],
@@ -77,6 +79,12 @@ class Process:
                 return len(answer.json()["positions"])
         except httpx.TransportError:
             return 0
+
+    def freeze(self) -> None:
+        self._started.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self._started.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         self._started.send_signal(signal.SIGKILL)

@@ -16,6 +16,7 @@ from deploy.infrastructure import Infrastructure
 from shared import bus
 from shared.publisher import Outbox
 from shared.recovery import InTurn, Recovery, RecoveryRefused, Regained
+from shared.relay import Relay
 from shared.room import Room
 from shared.start import StartRefused, check_log
 from shared.verification.check import verify_rooms
@@ -23,7 +24,17 @@ from tests.conftest import FreshDatabases
 from tests.shared.test_consumers import publish
 from tests.shared.test_republish import cases, count, heard_once, rested
 from tests.toy import alpha, beta
-from tests.toy.world import World, altered, facts_of, held_of, kept_of, meaning_of, running, until
+from tests.toy.world import (
+    PARTITIONS,
+    World,
+    altered,
+    facts_of,
+    held_of,
+    kept_of,
+    meaning_of,
+    running,
+    until,
+)
 
 ROOMS = (alpha.room, beta.room)
 
@@ -196,3 +207,48 @@ async def test_facts_take_their_turn(world: World) -> None:
     found = [each for fact in reversed(facts) for each in turn.take(fact)]
     assert found == facts
     assert Counter(f.subject for f in found) == {case: 4}
+
+
+async def test_what_a_subscriber_acts_on_leaves_after_the_fact_that_led_to_it(
+    world: World,
+) -> None:
+    """Else it could stand in their topic alone, once the database has lost the fact."""
+    facts, letters = f"{world.prefix}late.facts", f"{world.prefix}letters"
+    await bus.create_topic(world.bootstrap, letters, PARTITIONS)
+    async with AsyncExitStack() as stack:
+        world.stack = stack
+        await count(await world.start(alpha.room()), cases(1), 1)
+    async with world.admin() as admin, asyncpg.create_pool(world.postgres_url) as pool:
+        await admin.execute("CREATE TABLE alpha.letters (LIKE alpha.facts INCLUDING ALL)")
+        columns = "stream, version, fact_id, type, subject, envelope, data, hash, traceparent"
+        await admin.execute(
+            f"INSERT INTO alpha.letters ({columns}) SELECT {columns} FROM alpha.facts"
+        )
+        outboxes = [Outbox("facts", facts), Outbox("letters", letters)]
+        relay = Relay(
+            pool,
+            "alpha",
+            outboxes,
+            world.bootstrap,
+            partitions=PARTITIONS,
+            holder="here",
+            lease_seconds=1.0,
+        )
+        running_ = asyncio.create_task(relay.run())
+        try:
+
+            async def facts_stand_still() -> bool:
+                return relay.status().outboxes[0].alarm == "topic_not_ours"
+
+            async def both_published() -> bool:
+                return relay.status().is_at_rest() and relay.status().outboxes[1].published == 2
+
+            await until(facts_stand_still)
+            await asyncio.sleep(2.0)
+            ends = await bus.end_offsets(world.bootstrap, letters)
+            assert set(ends.values()) == {1}
+            await bus.create_topic(world.bootstrap, facts, PARTITIONS)
+            await until(both_published)
+        finally:
+            running_.cancel()
+            await asyncio.wait({running_})
