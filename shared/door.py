@@ -47,6 +47,12 @@ NOBODY_SECONDS: Final = 60.0
 TOO_LARGE: Final = Refusal(
     "request-too-large", "请求内容过大", "the request is too large for a fact", status=413
 )
+KEY_REUSED: Final = Refusal(
+    "idempotency-key-reused",
+    "同一幂等键对应的内容不同",
+    "the idempotency key was used with another body",
+    field="Idempotency-Key",
+)
 UNREACHABLE: Final = Refusal(
     "log-unreachable",
     "数据库暂时不可用，请稍后用同一键重试",
@@ -273,15 +279,30 @@ class Door:
         return Sent(correlation_id, child_traceparent(traceparent), key, mac)
 
     async def tell(
-        self, caller: Caller, kind: str, identity: str, command: Command, *, system: bool = False
+        self,
+        caller: Caller,
+        kind: str,
+        identity: str,
+        command: Command,
+        *,
+        system: bool = False,
+        office_key: str = "",
     ) -> CommandAnswer:
         """Have a command decided and stored; its refusal becomes a problem.
 
         ``system`` is for those whom no office binds (a client, the public, the installation):
         the route has checked them by other means, and the write goes by the service's own right.
+        ``office_key`` replaces the caller's own key by one of the organisation they act for, so
+        that a thing happens once whoever of them commands it.
         """
         tell = Tell(kind, identity, command)
-        key = Key(f"{caller.actor.person}:{caller.sent.idempotency_key}", caller.sent.body_mac)
+        # No name of a person holds a line break: the two kinds of keys never meet.
+        named = (
+            f"{caller.actor.organisation}\n{office_key}"
+            if office_key
+            else f"{caller.actor.person}:{caller.sent.idempotency_key}"
+        )
+        key = Key(named, caller.sent.body_mac)
         cause = Cause(
             correlation_id=caller.sent.correlation_id, traceparent=caller.sent.traceparent
         )
@@ -292,14 +313,7 @@ class Door:
                 tell, caller.actor, None if system else caller.organisations, key, cause
             )
         except KeyReused:
-            raise problem_of(
-                Refusal(
-                    "idempotency-key-reused",
-                    "同一幂等键对应的内容不同",
-                    "the idempotency key was used with another body",
-                    field="Idempotency-Key",
-                )
-            ) from None
+            raise problem_of(KEY_REUSED) from None
         except Contended:
             raise problem_of(
                 Refusal("contended", "请稍后用同一键重试", "retry with the same key", status=503)

@@ -5,7 +5,7 @@ An application without consent, or from no office that may send it in, is refuse
 anything of it is kept.
 """
 
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeVar
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Path
@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Path
 from services.intake import bodies
 from services.intake.decisions.application import (
     AcceptApplication,
+    EnterForm,
     ResubmitApplication,
     ReturnApplication,
     SubmitApplication,
@@ -34,9 +35,11 @@ from services.intake.decisions.visits import (
 )
 from services.intake.facts import Asset, Defect, Difference, FoundIncome
 from services.intake.looks import look_routes
-from services.intake.sealing import Sealing, content_of
+from services.intake.sealing import Sealing, content_of, form_key
 from services.intake.storage import KIND
-from shared.door import Caller, CommandAnswer, Door, problem_of
+from shared.door import KEY_REUSED, Caller, CommandAnswer, Door, problem_of
+from shared.problems import Problem
+from shared.room import Refusal
 from shared.sealed import Category
 
 CaseId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
@@ -69,24 +72,73 @@ def _refuse_at_the_door(caller: Caller, body: bodies.ApplicationBody, holder: st
         raise problem_of(refusal)
 
 
+class EnteredForm(CommandAnswer):
+    """The case of a paper form; ``entered`` is false if it was entered before."""
+
+    entered: bool
+
+
+FORM_ENTERED_OTHERWISE: Final = Refusal(
+    "form_entered_otherwise",
+    "该申请人同日的登记表已录入，且内容不同",
+    "the applicant's form of that day was entered with other content",
+)
+
+Submitting = TypeVar("Submitting", bound=SubmitApplication)
+
+
+async def _submitted(
+    command: type[Submitting], door: Door, caller: Caller, body: bodies.SubmitBody
+) -> Submitting:
+    fact_id, content = await content_of(door, body)
+    applied_on = body.applied_on or door.desk.clock.today()
+    return command(
+        by=caller.actor,
+        fact_id=fact_id,
+        occurred_on=applied_on,
+        applied_on=applied_on,
+        channel=body.channel,
+        organisation_id=body.organisation_id,
+        without_employer=body.without_employer,
+        **content,
+    )
+
+
 def _application_routes(router: APIRouter, door: Door) -> None:
     Calling = Annotated[Caller, Depends(door.caller)]  # noqa: N806 - a type, made for this door
+
+    @router.post(
+        "/forms",
+        summary="录入纸质登记表，一表一次 Enter a paper form once",
+        tags=["申请 application"],
+    )
+    async def enter(caller: Calling, body: bodies.FormBody) -> EnteredForm:
+        """同一单位、同一申请人、同一申请日期的登记表只录入一次，无论由谁录入。
+
+        A form is known by its organisation, its applicant and its day, whoever of the office
+        enters it: a repeat is answered with the case that the first one opened, and a form with
+        other content is refused.
+        """
+        _refuse_at_the_door(caller, body, body.organisation_id)
+        identity = str(uuid4())
+        try:
+            answer = await door.tell(
+                caller,
+                KIND,
+                identity,
+                await _submitted(EnterForm, door, caller, body),
+                office_key=form_key(door, body),
+            )
+        except Problem as problem:
+            if problem.slug == KEY_REUSED.code:
+                raise problem_of(FORM_ENTERED_OTHERWISE) from None
+            raise
+        return EnteredForm(**answer.model_dump(), entered=answer.subject == identity)
 
     @router.post("/cases", summary="提交申请 Submit an application", tags=["申请 application"])
     async def submit(caller: Calling, body: bodies.SubmitBody) -> CommandAnswer:
         _refuse_at_the_door(caller, body, body.organisation_id)
-        fact_id, content = await content_of(door, body)
-        applied_on = body.applied_on or door.desk.clock.today()
-        command = SubmitApplication(
-            by=caller.actor,
-            fact_id=fact_id,
-            occurred_on=applied_on,
-            applied_on=applied_on,
-            channel=body.channel,
-            organisation_id=body.organisation_id,
-            without_employer=body.without_employer,
-            **content,
-        )
+        command = await _submitted(SubmitApplication, door, caller, body)
         return await door.tell(caller, KIND, str(uuid4()), command)
 
     @router.post(

@@ -132,6 +132,12 @@ class SubmitBody(ApplicationBody):
     applied_on: date | None = None
 
 
+class FormBody(SubmitBody):
+    """A paper form from a list: the day it was signed tells it from the household's next one."""
+
+    applied_on: date
+
+
 class AcceptBody(RequestBody):
     """The fund whose rules apply."""
 

@@ -13,7 +13,7 @@ from stdnum import luhn
 from stdnum.cn import ric
 from stdnum.exceptions import ValidationError
 
-from services.intake.bodies import ApplicationBody, IncidentBody
+from services.intake.bodies import ApplicationBody, FormBody, IncidentBody
 from services.intake.facts import (
     Asset,
     DeclaredIncome,
@@ -91,6 +91,16 @@ async def persons_of(door: Door, body: ApplicationBody) -> list[str]:
 def applicant_index(body: ApplicationBody) -> int:
     """Who applies; the first member if nobody says so, until the return has cleared it up."""
     return next((i for i, m in enumerate(body.members) if m.relation == "applicant"), 0)
+
+
+def form_key(door: Door, body: FormBody) -> str:
+    """What tells a paper form from others of its office: a keyed hash of applicant and day.
+
+    Keyed, since ID numbers can be enumerated; and it stands among the commands' keys, which are
+    rows that can be deleted, and in no fact.
+    """
+    number = normal_number(body.members[applicant_index(body)].id_number)
+    return door.keys.mac("paper form", f"{body.applied_on}\n{number}")
 
 
 async def content_of(door: Door, body: ApplicationBody) -> tuple[str, dict[str, Any]]:

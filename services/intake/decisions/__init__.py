@@ -14,13 +14,16 @@ from typing import Final
 
 from services.intake.decisions.application import (
     AcceptApplication,
+    EnterForm,
     LapseApplication,
     ResubmitApplication,
     ReturnApplication,
     SubmitApplication,
     accept,
+    enter_form,
     lapse,
     needs_open_files,
+    needs_open_files_of,
     resubmit,
     send_back,
     submit,
@@ -59,6 +62,7 @@ from shared.room import Act, Command
 
 ACTS: Final[Mapping[type[Command], Act]] = {
     SubmitApplication: Act(submit, opens=True),
+    EnterForm: Act(enter_form, needs_open_files_of, opens=True),
     AcceptApplication: Act(accept, needs_open_files),
     ReturnApplication: Act(send_back, needs_open_files),
     ResubmitApplication: Act(resubmit),

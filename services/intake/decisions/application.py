@@ -11,6 +11,7 @@ from typing import Any, Final
 from services.intake.decisions.grounds import (
     defects_of,
     in_open_files,
+    members_in_open_files,
     open_file,
     persons_of,
 )
@@ -81,6 +82,10 @@ class SubmitApplication(Content):
     applied_on: date
     organisation_id: str
     without_employer: bool
+
+
+class EnterForm(SubmitApplication):
+    """A form from a list of paper forms; who is in an open file was entered before."""
 
 
 class ResubmitApplication(Content):
@@ -161,6 +166,20 @@ def submit(state: Case, command: SubmitApplication, situation: Situation) -> Ans
             )
         ]
     )
+
+
+def needs_open_files_of(_: Case, command: EnterForm) -> Needs:
+    """Whether each member named on the form is in an open file."""
+    return Needs(guards=tuple({open_file(member.person_id) for member in command.members}))
+
+
+def enter_form(state: Case, command: EnterForm, situation: Situation) -> Answer:
+    """As submitted, but a household that is on file is not entered a second time."""
+    answer = submit(state, command, situation)
+    if isinstance(answer, Refusal):
+        return answer
+    taken = members_in_open_files(command.members, situation.guards)
+    return _taken_refused(taken) or answer
 
 
 def _holder_refused(command: SubmitApplication, situation: Situation) -> Refusal | None:
@@ -270,7 +289,10 @@ def _defects_refused(defects: tuple[Defect, ...]) -> Refusal | None:
 
 
 def _members_refused(state: Case, situation: Situation) -> Refusal | None:
-    taken = in_open_files(state, situation.guards)
+    return _taken_refused(in_open_files(state, situation.guards))
+
+
+def _taken_refused(taken: tuple[Defect, ...]) -> Refusal | None:
     if not taken:
         return None
     return Refusal(

@@ -5,11 +5,11 @@ by them. K5: a written application with valid personal proof.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from services.intake.decisions.state import Case
-from services.intake.facts import Application, ConsentPurpose, Defect
+from services.intake.facts import Application, ConsentPurpose, Defect, Member
 
 Consents = frozenset[ConsentPurpose]
 Ground = Callable[[Application, Consents], Iterator[Defect]]
@@ -144,7 +144,13 @@ def open_file(person_id: str) -> str:
 
 def in_open_files(state: Case, guards: Mapping[str, int]) -> tuple[Defect, ...]:
     """Members who are in another open file: one file per household, so one per person."""
-    members = state.application.members if state.application else ()
+    return members_in_open_files(state.application.members if state.application else (), guards)
+
+
+def members_in_open_files(
+    members: Sequence[Member], guards: Mapping[str, int]
+) -> tuple[Defect, ...]:
+    """The same of members whose application is not stated yet."""
     return tuple(
         Defect(code="member_in_open_file", field=f"members[{index}]")
         for index, member in enumerate(members)
