@@ -41,6 +41,8 @@ class Surroundings(BaseSettings):
     postgres_url: str = Field(default="", repr=False)
     keys_url: str = Field(default="", repr=False)
     master_key: SecretStr = SecretStr("")
+    intake_url: str = ""
+    token: SecretStr = SecretStr("")
     issuer: str = ""
     jwks_url: str = ""
     audience: str = "bangfu"

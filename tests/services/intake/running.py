@@ -1,21 +1,27 @@
 """Intake as a running process, one made-up household, and what people do about its case."""
 
+import asyncio
+import secrets
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from stdnum import luhn
 from stdnum.cn import ric
 
+from deploy.infrastructure import Infrastructure, create_database, drop_database
 from sandbox.client import Client
-from sandbox.installation import Installation
+from sandbox.founding import found_world
+from sandbox.installation import INSTALLER, Installation
 from services.eligibility import facts as eligibility
 from services.notice import facts as notice
 from shared.clock import BUSINESS_ZONE
-from tests.services.conftest import until
+from tests.services.conftest import WORLD, until
 from tests.services.eligibility.neighbours import Neighbours
 
 PROCESSES = ("issuer", "network", "intake")
@@ -23,6 +29,7 @@ OPENING = datetime(2025, 3, 3, 9, tzinfo=BUSINESS_ZONE)
 HANDLER, CHAIR, VISITOR = "union-1-1.handler", "union-1-1.chair", "union-1-1.visitor"
 STATION, STATION_VISITOR = "station-1.handler", "station-1.visitor"
 REVIEWER, APPROVER = "county-east.reviewer", "county-east.approver"
+SECOND_HANDLER = "union-1-1.another"
 NAMES = ("欧阳示例", "欧阳小满")
 ADDRESS = "样例路九十九号三单元"
 
@@ -203,6 +210,38 @@ class Case:
         ]
         await self.hear("notice", "notices", *elapsed)
         await self.stage("signing")
+
+
+@contextmanager
+def running_intake(infrastructure: Infrastructure, folder: Path) -> Iterator[Intake]:
+    """Network and intake as processes, with a small federation founded over HTTP."""
+    suffix = secrets.token_hex(6)
+    own = Infrastructure(
+        create_database(infrastructure.postgres_url, f"test_{suffix}"),
+        create_database(infrastructure.keys_url, f"test_{suffix}_keys"),
+        infrastructure.kafka_bootstrap,
+    )
+    installation = Installation(folder, own, prefix=f"{suffix}.", partitions=2, instant=OPENING)
+    neighbours = Neighbours(own.kafka_bootstrap, installation.prefix, installation.partitions)
+    try:
+        asyncio.run(_start(Intake(installation, neighbours)))
+        yield Intake(installation, neighbours)
+    finally:
+        installation.stop()
+        drop_database(infrastructure.postgres_url, f"test_{suffix}")
+        drop_database(infrastructure.keys_url, f"test_{suffix}_keys")
+
+
+async def _start(rooms: Intake) -> None:
+    installation = rooms.installation
+    await installation.prepare()
+    installation.set_people([INSTALLER, *WORLD.people(), SECOND_HANDLER, "nobody"])
+    for name in PROCESSES:
+        installation.start(name)
+    await installation.wait_until_ready(PROCESSES)
+    async with rooms.client() as client:
+        await found_world(client, WORLD)
+        await until(partial(client.get, VISITOR, "intake", "/work"))
 
 
 NOTICE_PLACES: tuple[Any, ...] = ("workplace", "station")

@@ -1,27 +1,22 @@
 """Intake over HTTP, as a process on the real database and broker; its neighbours are the test."""
 
 import asyncio
-import secrets
 import uuid
 from collections.abc import Iterator
 from datetime import date
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
 
-from deploy.infrastructure import Infrastructure, create_database, drop_database
+from deploy.infrastructure import Infrastructure
 from sandbox.client import Client, Command, RefusedError
-from sandbox.founding import found_world
-from sandbox.installation import INSTALLER, Installation
 from services.eligibility import facts as eligibility
 from services.notice import facts as notice
 from services.training import facts as training
-from tests.services.conftest import WORLD, refusal, until
-from tests.services.eligibility.neighbours import Neighbours
+from tests.services.conftest import refusal, until
 from tests.services.intake.running import (
     ADDRESS,
     APPROVER,
@@ -29,7 +24,6 @@ from tests.services.intake.running import (
     HANDLER,
     NAMES,
     OPENING,
-    PROCESSES,
     STATION,
     STATION_VISITOR,
     VISITOR,
@@ -38,6 +32,7 @@ from tests.services.intake.running import (
     application,
     card,
     id_number,
+    running_intake,
     submission,
 )
 
@@ -47,34 +42,8 @@ def intake(
     infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Intake]:
     """Network and intake, with a small federation founded over HTTP."""
-    suffix = secrets.token_hex(6)
-    own = Infrastructure(
-        create_database(infrastructure.postgres_url, f"test_{suffix}"),
-        create_database(infrastructure.keys_url, f"test_{suffix}_keys"),
-        infrastructure.kafka_bootstrap,
-    )
-    folder: Path = tmp_path_factory.mktemp("intake")
-    installation = Installation(folder, own, prefix=f"{suffix}.", partitions=2, instant=OPENING)
-    neighbours = Neighbours(own.kafka_bootstrap, installation.prefix, installation.partitions)
-    try:
-        asyncio.run(_start(Intake(installation, neighbours)))
-        yield Intake(installation, neighbours)
-    finally:
-        installation.stop()
-        drop_database(infrastructure.postgres_url, f"test_{suffix}")
-        drop_database(infrastructure.keys_url, f"test_{suffix}_keys")
-
-
-async def _start(rooms: Intake) -> None:
-    installation = rooms.installation
-    await installation.prepare()
-    installation.set_people([INSTALLER, *WORLD.people(), "nobody"])
-    for name in PROCESSES:
-        installation.start(name)
-    await installation.wait_until_ready(PROCESSES)
-    async with rooms.client() as client:
-        await found_world(client, WORLD)
-        await until(partial(client.get, VISITOR, "intake", "/work"))
+    with running_intake(infrastructure, tmp_path_factory.mktemp("intake")) as rooms:
+        yield rooms
 
 
 async def submitted(rooms: Intake, client: Client, serial: int, **changes: Any) -> Case:

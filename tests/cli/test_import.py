@@ -1,0 +1,280 @@
+"""`bangfu import` against a running intake: each form once, whatever happens on the way."""
+
+import asyncio
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openpyxl import load_workbook
+
+from deploy.infrastructure import Infrastructure
+from sandbox.world import CITY
+from tests.cli.forms import (
+    HEADERS,
+    applicant,
+    child,
+    household,
+    read_report,
+    table,
+    write_csv,
+    write_xlsx,
+)
+from tests.services.intake.running import (
+    HANDLER,
+    OPENING,
+    SECOND_HANDLER,
+    STATION,
+    Intake,
+    card,
+    id_number,
+    running_intake,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def intake(
+    infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Intake]:
+    with running_intake(infrastructure, tmp_path_factory.mktemp("import")) as rooms:
+        asyncio.run(_seat_second_handler(rooms))
+        yield rooms
+
+
+async def _seat_second_handler(rooms: Intake) -> None:
+    async with rooms.client() as client:
+        body = {"person": SECOND_HANDLER, "role": "handler", "from_day": "2025-03-01"}
+        path = "/organisations/union-1-1/offices"
+        await client.post(f"{CITY}.network_keeper", "network", path, body)
+
+
+async def _asked(rooms: Intake, who: str) -> tuple[str, list[dict[str, Any]]]:
+    """A person's token, and the cases that are submitted."""
+    rooms.go_to(OPENING.date())
+    async with rooms.client() as client:
+        found: list[dict[str, Any]] = []
+        while True:
+            after = found[-1]["key"] if found else ""
+            page = (await client.get(HANDLER, "intake", "/cases", limit=1000, after=after))["items"]
+            found += page
+            if len(page) < 1000:
+                return await client.token(who), found
+
+
+def cases(rooms: Intake) -> list[dict[str, Any]]:
+    return asyncio.run(_asked(rooms, HANDLER))[1]
+
+
+def command(rooms: Intake, *arguments: str, who: str = HANDLER) -> dict[str, Any]:
+    """How the command is started, as this person."""
+    token, _ = asyncio.run(_asked(rooms, who))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "BANGFU_INTAKE_URL": rooms.installation.url("intake"),
+        "BANGFU_TOKEN": token,
+    }
+    program = [sys.executable, "-m", "cli", "import", *arguments]
+    return {"args": program, "cwd": ROOT, "env": environment}
+
+
+def run(rooms: Intake, *arguments: str, who: str = HANDLER) -> subprocess.CompletedProcess[str]:
+    started = command(rooms, *arguments, who=who)
+    return subprocess.run(**started, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def counts(done: subprocess.CompletedProcess[str]) -> list[int]:
+    """Entered, on file, not entered: of the summary."""
+    lines = done.stdout.splitlines()
+    return [int(line.partition(": ")[2].partition("（")[0].replace(",", "")) for line in lines[1:4]]
+
+
+def test_good_rows_go_in_bad_ones_are_reported_and_nothing_is_added_twice(
+    intake: Intake, tmp_path: Path
+) -> None:
+    """A second run, the same as a workbook, in another order, by somebody else: still once each."""
+    records = [
+        *household(1),
+        *household(2, 政府救助情况="不知道"),
+        *household(3),
+        applicant(4, 受理单位代码="station-9"),
+        applicant(5, 身份证号="99999919800101005?"),
+    ]
+    file = write_csv(tmp_path / "名单.csv", table(records), "gb18030")
+    before = len(cases(intake))
+    done = run(intake, str(file))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert counts(done) == [2, 0, 3]
+    assert len(cases(intake)) == before + 2
+    report = read_report(tmp_path / "名单.csv.report.csv")
+    assert [(r["行 row"], r["列 column"], r["值的类别 class of value"], r["代码 code"])
+            for r in report] == [
+        ("4", "V 政府救助情况", "文本 text", "not_listed"),
+        ("8", "J 受理单位代码", "文本 text", "wrong-office"),
+        ("9", "D 身份证号", "文本 text", "id_number_wrong"),
+    ]  # fmt: skip
+    text = (tmp_path / "名单.csv.report.csv").read_text("utf-8-sig")
+    for value in ("欧阳", "不知道", "999999", "样例路", "19900000001", card(2)):
+        assert value not in text + done.stdout + done.stderr
+
+    sound = [*household(1), *household(3)]
+    again = [
+        write_csv(tmp_path / "again.csv", table(sound)),
+        write_csv(tmp_path / "order.csv", table(household(3) + household(1), HEADERS[::-1])),
+        write_xlsx(tmp_path / "book.xlsx", table(sound)),
+    ]
+    for each in again:
+        done = run(intake, str(each))
+        assert (done.returncode, counts(done)) == (0, [0, 2, 0]), done
+    done = run(intake, str(again[0]), who=SECOND_HANDLER)
+    assert (done.returncode, counts(done)) == (0, [0, 2, 0]), done
+    assert len(cases(intake)) == before + 2
+
+
+def test_the_same_form_in_another_dress_is_the_same_form(intake: Intake, tmp_path: Path) -> None:
+    """Dates and amounts as the spreadsheet keeps them, full width, blanks, merged cells."""
+    plain = write_csv(tmp_path / "plain.csv", table(household(11)))
+    assert counts(run(intake, str(plain))) == [1, 0, 0]
+    number = id_number(11, "19500101")
+    dressed = applicant(
+        11,
+        家庭编号=11,
+        身份证号=f"  {number[:6]} {number[6:14]}-{number[14:].lower()}",
+        申请日期=OPENING.replace(day=1, hour=0, tzinfo=None),
+        联系电话=19900000001,
+        致困原因=" 患病，子女上学　",
+        居住地代码="９９０８０２",
+    )
+    dressed["工资收入（元）"] = 6000.5
+    dressed["存款（元）"] = 300
+    rows = table([dressed, {**child(11), "家庭编号": None}, {}])
+    book = write_xlsx(tmp_path / "dressed.xlsx", rows)
+    done = run(intake, str(book))
+    assert (done.returncode, counts(done)) == (0, [0, 1, 0]), done
+
+
+def test_a_form_that_was_changed_after_it_went_in_is_on_file_and_stays_as_it_is(
+    intake: Intake, tmp_path: Path
+) -> None:
+    """By whoever it comes; and so does a household whose file is open, under another day."""
+    before = len(cases(intake))
+    first = write_csv(tmp_path / "first.csv", table(household(21)))
+    assert counts(run(intake, str(first))) == [1, 0, 0]
+    changed = write_csv(tmp_path / "changed.csv", table(household(21, 家庭住址="样例路一百号")))
+    for who in (HANDLER, SECOND_HANDLER):
+        done = run(intake, str(changed), who=who)
+        assert (done.returncode, counts(done)) == (0, [0, 1, 0]), done
+        [line] = read_report(tmp_path / "changed.csv.report.csv")
+        assert (line["级别 level"], line["代码 code"]) == ("提示 note", "form-entered-otherwise")
+    assert len(cases(intake)) == before + 1
+
+
+def test_a_household_with_an_open_file_is_on_file_on_any_day(
+    intake: Intake, tmp_path: Path
+) -> None:
+    asyncio.run(_accepted(intake, 31))
+    before = len(cases(intake))
+    listed = write_csv(tmp_path / "open.csv", table([applicant(31)]))
+    done = run(intake, str(listed))
+    assert (done.returncode, counts(done)) == (0, [0, 1, 0]), done
+    [line] = read_report(tmp_path / "open.csv.report.csv")
+    assert line["代码 code"] == "member-in-open-file"
+    assert len(cases(intake)) == before
+
+
+async def _accepted(rooms: Intake, serial: int) -> None:
+    """A household that came to the window, and whose application was accepted."""
+    from tests.services.intake.running import submission
+
+    rooms.go_to(OPENING.date())
+    body = submission(serial)
+    body["members"][0]["id_number"] = applicant(serial)["身份证号"]
+    async with rooms.client() as client:
+        case = (await client.post(HANDLER, "intake", "/cases", body))["subject"]
+        await client.post(STATION, "intake", f"/cases/{case}/accept", {"fund": "sample-city"})
+
+
+def test_a_run_that_is_killed_is_run_again_and_adds_nothing_twice(
+    intake: Intake, tmp_path: Path
+) -> None:
+    """kill -9 in the middle, twice, at whatever moment that meets."""
+    households = 240
+    before = len(cases(intake))
+    rows = table(r for n in range(households) for r in household(2000 + n))
+    file = write_csv(tmp_path / "long.csv", rows)
+    for part in (50, 120):
+        started = command(intake, str(file))
+        with subprocess.Popen(**started, stdout=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + SECONDS
+            while len(cases(intake)) < before + part:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+        assert not (tmp_path / "long.csv.report.csv").exists()
+    entered = len(cases(intake)) - before
+    assert entered < households, "it was killed too late to show anything"
+    done = run(intake, str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert counts(done)[2] == 0
+    assert sum(counts(done)) == households
+    assert counts(done)[1] >= entered
+    assert len(cases(intake)) == before + households
+
+
+def test_two_people_at_once_enter_each_form_once(intake: Intake, tmp_path: Path) -> None:
+    households = 60
+    before = len(cases(intake))
+    rows = table(r for n in range(households) for r in household(3000 + n))
+    files = [write_csv(tmp_path / f"{name}.csv", rows) for name in ("one", "other")]
+    started = [
+        subprocess.Popen(**command(intake, str(file), who=who), stdout=subprocess.PIPE, text=True)
+        for file, who in zip(files, (HANDLER, SECOND_HANDLER), strict=True)
+    ]
+    done = [
+        subprocess.CompletedProcess(p.args, p.returncode, out, "")
+        for p in started
+        for out in [p.communicate(timeout=SECONDS)[0]]
+    ]
+    entered = [counts(each) for each in done]
+    assert sum(each[0] for each in entered) == households
+    assert [sum(each) for each in entered] == [households, households]
+    assert len(cases(intake)) == before + households
+
+
+def test_who_may_not_enter_is_told_in_one_line(intake: Intake, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "list.csv", table(household(41)))
+    started = command(intake, str(file))
+    for changes, word in (
+        ({"BANGFU_TOKEN": "x"}, "401"),
+        ({"BANGFU_TOKEN": ""}, "BANGFU_TOKEN"),
+        ({"BANGFU_INTAKE_URL": ""}, "BANGFU_INTAKE_URL"),
+    ):
+        given = {**started, "env": {**started["env"], **changes}}
+        done = subprocess.run(**given, capture_output=True, text=True, timeout=SECONDS, check=False)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1
+        assert word in done.stderr
+    other = command(intake, str(file), who="union-1-1.visitor")
+    done = subprocess.run(**other, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 1
+    assert read_report(tmp_path / "list.csv.report.csv")[0]["代码 code"] == "wrong-office"
+
+
+def test_a_report_may_be_a_workbook(intake: Intake, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "list.csv", table(household(42, 同意信息处理="=1+1")))
+    done = run(intake, str(file), "--report", str(tmp_path / "told.xlsx"))
+    assert done.returncode == 1
+    rows = list(load_workbook(tmp_path / "told.xlsx").worksheets[0].iter_rows(values_only=True))
+    assert rows[1][0] == 2
+    assert not any(str(cell).startswith("=") for row in rows for cell in row)
+    with file.open(encoding="utf-8") as text:
+        assert "=1+1" in str(list(csv.reader(text)))
