@@ -7,6 +7,7 @@ complaint repeats a value: these are forms of persons.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -185,6 +186,8 @@ def money(cell: Cell) -> int:
         raise no_amount()
     if isinstance(cell, int | float):
         # A sum of a formula carries noise of its binary digits far behind the fen.
+        if isinstance(cell, float) and not math.isfinite(cell):
+            raise no_amount()
         try:
             exact = Decimal(repr(cell))
             rounded = exact.quantize(FEN, ROUND_HALF_EVEN)
