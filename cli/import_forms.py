@@ -31,6 +31,7 @@ from shared.settings import load_settings
 SOME_BAD: Final = 1
 REPORT_SUFFIXES: Final = (".csv", ".xlsx")
 LONGEST_NAME: Final = 300
+MOST_WAITING: Final = 500
 # Intake's words for a household that is there already: told, and no error.
 ON_FILE: Final = frozenset(("form-entered-otherwise", "member-in-open-file"))
 
@@ -120,7 +121,8 @@ class Run:
     sound: int = 0
     bad: int = 0
     stopped: str = ""
-    waiting: dict[int, Household] = field(default_factory=dict)
+    # Read and not yet told of, in their order; the sound ones among them are to be sent.
+    waiting: list[Household] = field(default_factory=list)
 
 
 def _prepared(table: Table) -> Run:
@@ -137,21 +139,16 @@ def _run(run: Run, report: Report, sender: Sender | None) -> None:
     """Each household of the list is entered or reported."""
     try:
         with _progress(run.rows_in_all) as advance:
+            to_send = 0
             for household in households(_rows_after_headers(run), run.headers):
                 run.households += 1
                 advance(len(household.rows))
-                if household.lines:
-                    run.bad += 1
-                    _tell(report, household)
-                else:
-                    run.sound += 1
-                    run.waiting[household.first_row] = household
-                if sender is not None and len(run.waiting) >= AT_A_TIME:
-                    _send(run, report, sender)
-                elif sender is None:
-                    run.waiting.clear()
-            if sender is not None and run.waiting:
-                _send(run, report, sender)
+                run.waiting.append(household)
+                to_send += not household.lines
+                if to_send >= AT_A_TIME or len(run.waiting) >= MOST_WAITING:
+                    _settle(run, report, sender)
+                    to_send = 0
+            _settle(run, report, sender)
     except SendingStopped as stopped:
         run.stopped = str(stopped)
     finally:
@@ -165,19 +162,22 @@ def _rows_after_headers(run: Run) -> Iterator[Row]:
     return rows
 
 
-def _send(run: Run, report: Report, sender: Sender) -> None:
-    answers = sender.send({row: each.body for row, each in run.waiting.items()})
-    for row, answer in answers.items():
-        household, body = run.waiting[row], answer["body"]
-        if answer["status"] < REFUSED:
-            run.entered += bool(body["entered"])
-            run.on_file += not body["entered"]
-            continue
-        if _blame(run.headers, household, body):
+def _settle(run: Run, report: Report, sender: Sender | None) -> None:
+    """Send the sound ones of those that wait, and tell of all that did not go in, in order."""
+    sound = {each.first_row: each for each in run.waiting if not each.lines}
+    run.sound += len(sound)
+    answers = sender.send({row: h.body for row, h in sound.items()}) if sender and sound else {}
+    for household in run.waiting:
+        answer = answers.get(household.first_row)
+        if answer is not None and answer["status"] < REFUSED:
+            run.entered += bool(answer["body"]["entered"])
+            run.on_file += not answer["body"]["entered"]
+        elif answer is not None and _blame(run.headers, household, answer["body"]):
             run.on_file += 1
         else:
-            run.bad += 1
-        _tell(report, household)
+            run.bad += bool(household.lines)
+        for line in sorted(household.lines, key=lambda line: line.row):
+            report.add(line)
     run.waiting.clear()
 
 
@@ -200,11 +200,6 @@ def _blame(headers: Headers, household: Household, problem: Mapping[str, Any]) -
         bad = BadCell(each["code"], zh, en)
         blame(headers, household, each["field"], bad, "note" if is_on_file else "error")
     return is_on_file
-
-
-def _tell(report: Report, household: Household) -> None:
-    for line in sorted(household.lines, key=lambda line: line.row):
-        report.add(line)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ nothing of our insides; the log then holds its type and place, but not its messa
 of libraries quote values.
 """
 
-import re
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +17,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared.complaints import complaint
 
 URN = "urn:bangfu:problem:"
 MEDIA_TYPE = "application/problem+json"
@@ -138,97 +139,6 @@ def problem_of_invalid(errors: Sequence[Mapping[str, Any]]) -> Problem:
         field=complaints[0]["field"] if complaints else None,
         extra={"errors": complaints},
     )
-
-
-def complaint(item: Mapping[str, Any]) -> dict[str, str]:
-    """One validation error: the field's path, what is wrong in Chinese and English, and its code.
-
-    Never the value: a message that quotes any part of the input gives way to a general one.
-    """
-    kind = str(item["type"])
-    context = item.get("ctx") or {}
-    reason_en = str(item["msg"]).removeprefix("Value error, ")
-    if kind in _QUOTING or _quotes(reason_en, item.get("input")):
-        reason_en = "The value is not acceptable"
-    return {
-        "field": json_path(item["loc"]) + str(context.get("path", "")),
-        "reason": _REASONS_ZH.get(kind, "内容不符合要求"),
-        "reason_en": reason_en,
-        "code": kind,
-    }
-
-
-_REASONS_ZH = {
-    "missing": "缺少必填项",
-    "extra_forbidden": "不应有此项",
-    "string_type": "应为文本",
-    "string_too_short": "文本过短",
-    "string_too_long": "文本过长",
-    "string_pattern_mismatch": "格式不符",
-    "int_type": "应为整数",
-    "int_from_float": "应为整数",
-    "int_parsing": "应为整数",
-    "bool_type": "应为是或否",
-    "list_type": "应为列表",
-    "dict_type": "应为对象",
-    "model_type": "应为对象",
-    "model_attributes_type": "应为对象",
-    "enum": "不在可选范围内",
-    "literal_error": "不在可选范围内",
-    "union_tag_invalid": "类型不在可选范围内",
-    "union_tag_not_found": "缺少类型",
-    "date_from_datetime_parsing": "应为日期",
-    "date_parsing": "应为日期",
-    "date_type": "应为日期",
-    "uuid_parsing": "应为 UUID",
-    "greater_than": "数值过小",
-    "greater_than_equal": "数值过小",
-    "less_than": "数值过大",
-    "less_than_equal": "数值过大",
-    "too_short": "数量过少",
-    "too_long": "数量过多",
-    "text_refused": "含有不允许的字符",
-    "number_refused": "数值超出范围",
-}
-
-# Messages of pydantic that are known to carry a part of the input.
-_QUOTING = frozenset({"union_tag_invalid", "uuid_parsing", "url_parsing", "int_parsing_size"})
-
-
-def _quotes(message: str, value: Any) -> bool:
-    match value:
-        case str():
-            found = value.strip()
-            # A short ASCII word is in any sentence by chance, a short Chinese one is a name.
-            return bool(found) and (len(found) > 3 or not found.isascii()) and found in message
-        case bool() | None:
-            return False
-        case int() | float():
-            return abs(value) > 999 and str(value) in message
-        case Mapping():
-            return any(_quotes(message, part) for pair in value.items() for part in pair)
-        case Sequence() if not isinstance(value, bytes | bytearray):
-            return any(_quotes(message, part) for part in value)
-        case _:
-            return False
-
-
-_MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-
-
-def json_path(location: Sequence[int | str]) -> str:
-    """`("body", "members", 0, "name")` → `$.members[0].name`; other places `query.day`.
-
-    A member's name that is no plain word is shown as `*`: the caller chose it, and it may be data.
-    """
-    where, *parts = location or ("body",)
-    path = "$" if where == "body" else str(where)
-    for part in parts:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{part}" if _MEMBER.fullmatch(part) else ".*"
-    return path
 
 
 # What nobody expected

@@ -15,7 +15,7 @@ from datetime import date, datetime, time
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, Final
 
-from services.intake.sealing import id_number_holds
+from services.intake.numbers import id_number_holds
 from shared.money import NotMoney, parse_yuan
 
 Cell = Any  # str, int, float, bool, datetime, date, time or None, as a spreadsheet keeps it

@@ -25,7 +25,7 @@ from cli.forms.files import Row, Unreadable
 from cli.forms.report import Level, Line
 from services.intake.bodies import FormBody
 from services.intake.decisions.readings import MONTHS
-from shared.problems import complaint
+from shared.complaints import complaint
 
 COMMENT: Final = "#"
 MOST_MEMBERS: Final = 50

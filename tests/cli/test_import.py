@@ -52,7 +52,7 @@ def intake(
 
 async def _seat_second_handler(rooms: Intake) -> None:
     async with rooms.client() as client:
-        body = {"person": SECOND_HANDLER, "role": "handler", "from_day": "2025-03-01"}
+        body = {"person": SECOND_HANDLER, "role": "handler"}
         path = "/organisations/union-1-1/offices"
         await client.post(f"{CITY}.network_keeper", "network", path, body)
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from stdnum import luhn
 from stdnum.cn import ric
 
-from services.intake.sealing import card_number_holds, id_number_holds, normal_number
+from services.intake.numbers import card_number_holds, id_number_holds, normal_number
 
 
 def test_one_person_is_one_number_however_it_is_written() -> None:
