@@ -78,10 +78,10 @@ def verify(
 def summary(report: Report) -> Sequence[str]:
     """The counts, one service a line, and the verdict."""
     by_service = report.differences_by_service()
-    names = ("service", "streams", "facts", "repeats", "newer", "views", "guards", "differences")
-    rows: list[Sequence[str]] = [names]
+    log, kept = ("streams", "facts", "repeats", "newer"), ("views", "guards", "scopes")
+    rows: list[Sequence[str]] = [("service", *log, *kept, "differences")]
     for name, tally in report.tallies.items():
-        counts = (tally.streams, tally.facts, tally.repeats, tally.newer, tally.views, tally.guards)
+        counts = [getattr(tally, each) for each in (*log, *kept)]
         rows.append((name, *(f"{count:,}" for count in (*counts, by_service[name]))))
     found = len(report.differences)
     verdict = "无差异 no difference" if report.is_sound else f"{found} 处差异 differences"

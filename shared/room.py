@@ -209,14 +209,15 @@ Timer = Callable[[str, date], Tell]
 class DerivedTable:
     """A table of the room's own that follows from its facts alone.
 
-    Either rows of single facts, which have a column ``stream`` and never change, or (``is_sum``)
-    the sum of one number by key. ``rows`` gives what one fact adds, by column.
+    Either rows of single facts, which never change, or (``is_sum``) the sum of one number by key.
+    ``rows`` gives what one fact adds, by column; ``of`` is the column of the fact's stream, if any.
     """
 
     name: str
     key: Sequence[str]
     values: Sequence[str]
     rows: Callable[[Fact, Recorded], Sequence[Mapping[str, Any]]]
+    of: str = ""
     is_sum: bool = False
     # False for what outsiders have read already: it is compared, and never changed by a rebuild.
     mended: bool = True

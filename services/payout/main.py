@@ -81,6 +81,7 @@ ROOM = Room(
     timers=TIMERS,
     guard_changes=storage.guard_changes,
     own_rows=storage.own_rows,
+    derived=storage.DERIVED,
 )
 
 

@@ -33,7 +33,7 @@ from services.payout.facts import (
 from services.payout.instructions import instruction_row
 from shared.event_store import EventStore
 from shared.fact import Fact, Recorded
-from shared.room import View
+from shared.room import DerivedTable, View
 
 CASE_MODEL: Final = "case_payouts"
 END_TO_END_MODEL: Final = "end_to_end"
@@ -265,11 +265,49 @@ def postings_of(fact: Fact, recorded: Recorded) -> list[dict[str, Any]]:
     ]
 
 
+def posting_rows(fact: Fact, recorded: Recorded) -> list[dict[str, Any]]:
+    """The same with its day as a day, as the table has it."""
+    return [
+        {**posting, "occurred_on": recorded.occurred_on} for posting in postings_of(fact, recorded)
+    ]
+
+
+def balance_changes(fact: Fact, recorded: Recorded) -> list[dict[str, Any]]:
+    """What a fact moves in the sums of the postings."""
+    return [
+        {**posting, "balance_fen": posting["amount_fen"]} for posting in postings_of(fact, recorded)
+    ]
+
+
+def instructions_of(fact: Fact, recorded: Recorded) -> list[dict[str, Any]]:
+    """The row of the bank's outbox that follows from an issued payout."""
+    return [instruction_row(fact, recorded)] if isinstance(fact, PayoutIssued) else []
+
+
+DERIVED: Final = (
+    DerivedTable(
+        "postings",
+        ("fact_id", "fund", "account"),
+        ("amount_fen", "stream", "version", "occurred_on", "award_id", "payout_id"),
+        posting_rows,
+        of="stream",
+    ),
+    DerivedTable("balances", ("fund", "account"), ("balance_fen",), balance_changes, is_sum=True),
+    # The bank has read them: what is wrong here is for a person to see to.
+    DerivedTable(
+        "instructions",
+        ("stream", "version"),
+        ("fact_id", "type", "subject", "envelope", "data", "hash"),
+        instructions_of,
+        mended=False,
+    ),
+)
+
+
 def own_rows(fact: Fact, recorded: Recorded) -> list[dict[str, Any]]:
     """Rows of the service's own tables, stored in the write of the fact."""
     rows = [{"kind": "posting", **posting} for posting in postings_of(fact, recorded)]
-    if isinstance(fact, PayoutIssued):
-        rows.append({"kind": "instruction", **instruction_row(fact, recorded)})
+    rows += [{"kind": "instruction", **row} for row in instructions_of(fact, recorded)]
     return rows
 
 

@@ -102,7 +102,7 @@ class Derivation:
             stream = row[0]
             if stream != self._stream:
                 self.end()
-                self.begin(stream, row[1])
+                self.begin(stream)
             if self._kind is None:
                 continue
             try:
@@ -117,14 +117,15 @@ class Derivation:
             self.take(fact, StoredFact(row), row[7])
         self.facts += len(rows)
 
-    def begin(self, stream: str, subject: str) -> None:
+    def begin(self, stream: str) -> None:
         """A stream follows; the one before it was ended."""
-        self._stream, self._subject = stream, subject
+        self._stream = self._subject = stream
         try:
             self._kind, self._identity = self._room.kind_of(stream)
         except KeyError:
             self.fault("unknown kind of stream")
             return
+        self._subject = self._kind.subject(self._identity)
         self._state = self._kind.initial(self._identity)
         self._holder = None
         self._held = []

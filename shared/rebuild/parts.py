@@ -65,7 +65,7 @@ def parts_of(room: Room) -> tuple[Part, ...]:
 def _own(table: DerivedTable) -> Part:
     if table.is_sum:
         return Part(table.name, "sum", table.key, table.values)
-    return Part(table.name, "fact", table.key, table.values, of="stream", mended=table.mended)
+    return Part(table.name, "fact", table.key, table.values, of=table.of, mended=table.mended)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,20 @@ from typing import Final
 
 from shared.bus import topic_name
 from shared.log_reader import LogReader, open_log
+from shared.rebuild.derive import Derivation
+from shared.rebuild.parts import wanted_of
+from shared.rebuild.service import tree_of
 from shared.room import ReferenceRow, Room
 from shared.verification.kafka_side import PartitionLog, Side
 from shared.verification.rebuild import Further, Rebuild
 from shared.verification.report import CaseChecked, OnCase, Report, Tally
-from shared.verification.snapshot import Place, heads_now, open_snapshot, published_up_to
+from shared.verification.snapshot import (
+    Place,
+    heads_now,
+    open_shadow,
+    open_snapshot,
+    published_up_to,
+)
 
 STREAMS_AT_ONCE: Final = 200
 PATIENCE_SECONDS: Final = 10.0
@@ -31,16 +40,15 @@ class Verification:
         self,
         sides: Mapping[str, Side],
         reader: LogReader,
-        further: Mapping[str, Further],
+        rebuilds: Mapping[str, Rebuild],
         on_case: OnCase | None,
+        report: Report,
     ) -> None:
-        self.report = Report({name: Tally() for name in sides})
+        self.report = report
         self._sides = sides
         self._reader = reader
         self._on_case = on_case
-        self._rebuilds = {
-            name: Rebuild(side, self.report, further.get(name)) for name, side in sides.items()
-        }
+        self._rebuilds = rebuilds
         self._streams = {
             name: side.snapshot.by_partition(reader.partitions[side.topic])
             for name, side in sides.items()
@@ -199,7 +207,17 @@ async def verify_rooms(
         }
         topics = [side.topic for side in sides.values()]
         reader = await stack.enter_async_context(open_log(bootstrap, topics))
-        verification = Verification(sides, reader, further or {}, on_case)
+        report = Report({name: Tally() for name in sides})
+        rebuilds = {}
+        for name, side in sides.items():
+            wanted = wanted_of(side.room)
+            shadow = await stack.enter_async_context(
+                open_shadow(postgres_url, side.snapshot, wanted)
+            )
+            tree, _ = await tree_of(side.snapshot.connection, name)
+            derivation = Derivation(side.room, wanted, tree)
+            rebuilds[name] = Rebuild(side, report, (further or {}).get(name), shadow, derivation)
+        verification = Verification(sides, reader, rebuilds, on_case, report)
         for number in range(max(reader.partitions.values())):
             await verification.partition(number)
         await verification.finish(place)

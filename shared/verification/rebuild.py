@@ -1,37 +1,36 @@
-"""One service's store, stream by stream: its own chain, and all that can be rebuilt from its log.
+"""One service's store, stream by stream: its own chain, and all that can be derived from its log.
 
-States and views are compared as each chunk of streams is read; guard rows and reference rows are
-summed up on the way and compared at the end. A room with tables of its own brings a `Further`.
+States are compared as each chunk of streams is read. What follows from them goes the same way as in
+`bangfu rebuild` (`shared/rebuild`): into shadow tables, and is compared there at the end. What a
+room alone can judge, a `Further` does.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from shared.chain import ChainCheck
 from shared.fact import Fact, Recorded, canonical
-from shared.room import ReferenceRow, StreamKind
+from shared.rebuild.derive import Derivation
+from shared.rebuild.parts import GUARDS, SCOPES, VIEWS
+from shared.rebuild.shadow import MISSING, UNFOUNDED, WRONG, Shadow
+from shared.room import ReferenceRow
 from shared.verification.kafka_side import PartitionLog, Side
 from shared.verification.report import Report
-from shared.verification.snapshot import Place, Snapshot
+from shared.verification.snapshot import Place, Snapshot, Stored
+
+FLUSHED_ROWS: Final = 2_000
 
 
 class Further(Protocol):
     """What a room keeps beside the generic tables, rebuilt from its facts and compared."""
 
-    async def compare(
-        self,
-        snapshot: Snapshot,
-        streams: Sequence[str],
-        facts: Sequence[tuple[Fact, Recorded]],
-        report: Report,
-    ) -> None:
-        """The rows of these streams' facts, all of which are given."""
+    def compare(self, facts: Sequence[tuple[Fact, Recorded]], report: Report) -> None:
+        """Some streams' facts, all of which are given."""
 
     async def finish(
-        self, snapshot: Snapshot, guards: Counter[str], place: Place, report: Report
+        self, snapshot: Snapshot, guards: Mapping[str, int], place: Place, report: Report
     ) -> None:
         """What can be judged only when all facts were seen."""
 
@@ -39,11 +38,19 @@ class Further(Protocol):
 class Rebuild:
     """What follows from one service's log, as far as it was read."""
 
-    def __init__(self, side: Side, report: Report, further: Further | None) -> None:
+    def __init__(
+        self,
+        side: Side,
+        report: Report,
+        further: Further | None,
+        shadow: Shadow,
+        derivation: Derivation,
+    ) -> None:
         self.side = side
         self._report = report
         self._further = further
-        self._guards: Counter[str] = Counter()
+        self._shadow = shadow
+        self._derivation = derivation
         self._reference: dict[str, tuple[str, str]] = {}
 
     @property
@@ -51,67 +58,60 @@ class Rebuild:
         return self.side.room.name
 
     async def compare(self, streams: Sequence[str], kafka: PartitionLog) -> None:
-        """Everything of these streams, against their rows and against Kafka."""
+        """Everything of these streams, against their chain and against Kafka."""
         snapshot = self.side.snapshot
         stored = await snapshot.facts(streams)
-        views = await snapshot.views(streams)
         check = ChainCheck()
         read: list[tuple[Fact, Recorded]] = []
         for stream in streams:
             state = self._fold(stream, stored[stream], check, read)
             self._compare_with_kafka(stream, check, state, kafka)
-            if state is not None:
-                kind, identity = self.side.room.kind_of(stream)
-                self._compare_views(kind, identity, state, views[stream])
         check.finish()
         for finding in check.findings:
             subject = self._subject(finding.stream)
             self._report.add_finding(self._service, "store", finding, subject)
         self._report.tallies[self._service].streams += len(streams)
+        if self._derivation.waiting() >= FLUSHED_ROWS:
+            await self._shadow.take(self._derivation)
         if self._further is not None:
-            await self._further.compare(snapshot, streams, read, self._report)
+            self._further.compare(read, self._report)
 
     def _fold(
         self,
         stream: str,
-        stored: Sequence[tuple[Recorded, str]],
+        stored: Sequence[Stored],
         check: ChainCheck,
         read: list[tuple[Fact, Recorded]],
     ) -> Any:
         """The state from the store's log; None if a fact can't be taken in."""
-        room = self.side.room
-        try:
-            kind, identity = room.kind_of(stream)
-        except KeyError:
-            self._add("store", "unknown kind of stream", stream=stream)
-            return None
-        state: Any = kind.initial(identity)
-        for recorded, contradiction in stored:
+        room, derivation = self.side.room, self._derivation
+        derivation.begin(stream)
+        if stream in derivation.faults:
+            self._add("store", derivation.faults[stream], stream=stream)
+        for recorded, position, contradiction in stored:
             if contradiction:
                 self._add("store", "row is not its envelope", contradiction, stream=stream)
             check.take(recorded)
-            if state is None:
+            if stream in derivation.faults:
                 continue
             try:
                 fact = recorded.read(room.reads)
-                state = kind.evolve(state, fact, recorded)
-                self._derive(fact, recorded)
             except Exception as error:  # noqa: BLE001 - whatever a damaged log does is a finding
-                state = None
-                detail = (
-                    f"version {recorded.attributes.get('streamversion')}: {type(error).__name__}"
-                )
-                self._add("store", "unreadable", detail, stream=stream)
+                derivation.fault(type(error).__name__)
             else:
+                derivation.take(fact, recorded, position)
                 read.append((fact, recorded))
+                for row in room.references(fact, recorded):
+                    self.expect(row)
+            if stream in derivation.faults:
+                version = recorded.attributes.get("streamversion")
+                detail = f"version {version}: {derivation.faults[stream]}"
+                self._add("store", "unreadable", detail, stream=stream)
+        state = derivation.state
+        derivation.end()
+        if state is not None and stream in derivation.faults:
+            self._add("store", "nothing follows", derivation.faults[stream], stream=stream)
         return state
-
-    def _derive(self, fact: Fact, recorded: Recorded) -> None:
-        room = self.side.room
-        for key, delta in room.guard_changes(fact, recorded):
-            self._guards[key] += delta
-        for row in room.references(fact, recorded):
-            self.expect(row)
 
     def expect(self, row: ReferenceRow) -> None:
         """A reference row that must be there; its key's first row counts."""
@@ -143,52 +143,47 @@ class Rebuild:
             detail = ", ".join(_differing(folded.state, state))
             self._add("kafka", "another state", detail, stream=stream, version=version)
 
-    def _compare_views(
-        self, kind: StreamKind, identity: str, state: Any, held: dict[tuple[str, str], Any]
-    ) -> None:
-        stream, subject = kind.stream(identity), kind.subject(identity)
-        tally = self._report.tallies[self._service]
-        for view in kind.views(state):
-            tally.views += 1
-            row = held.pop((view.model, view.key), None)
-            if row is None:
-                self._add("views", "missing", f"{view.model} {view.key}", stream=stream)
-                continue
-            rebuilt = {
-                "subject": subject,
-                "organisation": view.organisation,
-                "role": view.role,
-                "status": view.status,
-                "due_on": view.due_on,
-                "document": canonical(view.document).decode(),
-            }
-            wrong = [name for name, value in rebuilt.items() if row[name] != value]
-            if wrong:
-                detail = f"{view.model} {view.key}: {', '.join(wrong)}"
-                self._add("views", "not what the facts give", detail, stream=stream)
-        for model, key in held:
-            self._add("views", "follows from no fact", f"{model} {key}", stream=stream)
-
     async def finish(self, place: Place) -> None:
-        """Guard rows, reference rows and the room's own tables, when all streams were seen."""
-        snapshot, report = self.side.snapshot, self._report
-        held = await snapshot.guards()
-        report.tallies[self._service].guards = len(held)
-        for key in sorted(held.keys() | self._guards.keys()):
-            if held.get(key, 0) != self._guards[key]:
-                detail = f"{key}: {held.get(key, 0)}, by the facts {self._guards[key]}"
-                self._add("guards", "not what the facts give", detail)
+        """All that was derived, when all streams were seen, and what the room alone can judge."""
+        snapshot, derivation = self.side.snapshot, self._derivation
+        await self._shadow.take(derivation)
+        await self._shadow.compare([*derivation.faults, *derivation.faulty_subjects])
+        for part in self._shadow.wanted.parts:
+            for differing in await self._shadow.differing(part):
+                stream = differing.of if part.of == "stream" else ""
+                subject = self._subject(stream) or differing.of
+                self._report.add(
+                    self._service,
+                    part.name,
+                    differing.kind,
+                    str(differing),
+                    stream=stream,
+                    subject=subject,
+                )
+        await self._count()
+        await self._compare_references(snapshot)
+        if self._further is not None:
+            await self._further.finish(snapshot, await snapshot.guards(), place, self._report)
+
+    async def _count(self) -> None:
+        tally = self._report.tallies[self._service]
+        for part in self._shadow.wanted.parts:
+            counts = (await self._shadow.counts(part)).values()
+            if part.name == GUARDS:
+                tally.guards = sum(kept for kept, _ in counts)
+            elif part.name == VIEWS:
+                tally.views = sum(derived for _, derived in counts)
+            elif part.name == SCOPES:
+                tally.scopes = sum(derived for _, derived in counts)
+
+    async def _compare_references(self, snapshot: Snapshot) -> None:
         rows = await snapshot.reference()
         for key in sorted(rows.keys() | self._reference.keys()):
             if rows.get(key) != self._reference.get(key):
-                kind = "missing" if key not in rows else "follows from no fact"
+                kind = MISSING if key not in rows else UNFOUNDED
                 if key in rows and key in self._reference:
-                    kind = "not what the facts give"
+                    kind = WRONG
                 self._add("reference", kind, key)
-        for stream in await snapshot.views_of_nothing():
-            self._add("views", "follows from no fact", stream=stream)
-        if self._further is not None:
-            await self._further.finish(snapshot, self._guards, place, report)
 
     def _subject(self, stream: str) -> str:
         stored = self.side.snapshot.streams.get(stream)

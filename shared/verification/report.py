@@ -48,6 +48,7 @@ class Tally:
     repeats: int = 0
     views: int = 0
     guards: int = 0
+    scopes: int = 0
     # Facts that Kafka had beyond the snapshot: written while we looked.
     newer: int = 0
 

@@ -8,13 +8,15 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import asyncpg
 
 from shared.bus import partition_of
 from shared.event_store import recorded_from_row
 from shared.fact import Recorded
+from shared.rebuild.parts import Wanted
+from shared.rebuild.shadow import Shadow
 
 QUERY_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.05
@@ -25,6 +27,14 @@ class StoredStream(NamedTuple):
 
     subject: str
     version: int
+
+
+class Stored(NamedTuple):
+    """A fact of the store, and in which names its row contradicts its envelope."""
+
+    recorded: Recorded
+    position: int
+    contradiction: str
 
 
 @dataclass
@@ -75,38 +85,20 @@ class Snapshot:
             found[partition_of(stored.subject, partitions)].append(stream)
         return found
 
-    async def facts(self, streams: Sequence[str]) -> dict[str, list[tuple[Recorded, str]]]:
-        """The facts of these streams in order, each with how its row contradicts its envelope."""
+    async def facts(self, streams: Sequence[str]) -> dict[str, list[Stored]]:
+        """The facts of these streams in order."""
         rows = await self.connection.fetch(
-            "SELECT stream, version, fact_id, type, subject, envelope, data, hash, traceparent "  # noqa: S608 - as above
+            "SELECT position, stream, version, fact_id, type, subject, "  # noqa: S608 - as above
+            "envelope, data, hash, traceparent "
             f"FROM {self.schema}.facts WHERE stream = ANY ($1) ORDER BY stream, version",
             list(streams),
         )
-        found: dict[str, list[tuple[Recorded, str]]] = {stream: [] for stream in streams}
+        found: dict[str, list[Stored]] = {stream: [] for stream in streams}
         for row in rows:
             recorded = recorded_from_row(row)
-            found[row["stream"]].append((recorded, _contradiction(row, recorded.attributes)))
+            contradiction = _contradiction(row, recorded.attributes)
+            found[row["stream"]].append(Stored(recorded, row["position"], contradiction))
         return found
-
-    async def views(self, streams: Sequence[str]) -> dict[str, dict[tuple[str, str], Any]]:
-        """The read-model rows of these streams, by model and key."""
-        rows = await self.connection.fetch(
-            "SELECT stream, model, key, subject, organisation, role, status, due_on, document "  # noqa: S608 - as above
-            f"FROM {self.schema}.views WHERE stream = ANY ($1)",
-            list(streams),
-        )
-        found: dict[str, dict[tuple[str, str], Any]] = {stream: {} for stream in streams}
-        for row in rows:
-            found[row["stream"]][row["model"], row["key"]] = row
-        return found
-
-    async def views_of_nothing(self) -> list[str]:
-        """Streams that have read-model rows and no fact."""
-        rows = await self.connection.fetch(
-            f"SELECT DISTINCT v.stream FROM {self.schema}.views v WHERE NOT EXISTS "  # noqa: S608 - as above
-            f"(SELECT 1 FROM {self.schema}.facts f WHERE f.stream = v.stream AND f.version = 1)"
-        )
-        return sorted(row["stream"] for row in rows)
 
     async def marks(self, streams: Sequence[str]) -> dict[str, int]:
         """How far these heard streams were taken in."""
@@ -141,6 +133,23 @@ def _contradiction(row: asyncpg.Record, attributes: Mapping[str, str]) -> str:
         return ""
     names = ("stream", "version", "fact_id", "type", "subject")
     return ", ".join(n for n, a, b in zip(names, said, held, strict=True) if a != b)
+
+
+@asynccontextmanager
+async def open_shadow(
+    postgres_url: str, snapshot: Snapshot, wanted: Wanted
+) -> AsyncIterator[Shadow]:
+    """Empty shadow tables in a session of their own, which sees the same moment."""
+    exported = await snapshot.connection.fetchval("SELECT pg_export_snapshot()")
+    connection = await _connection(postgres_url)
+    try:
+        shadow = Shadow(connection, snapshot.schema, wanted)
+        await shadow.create()
+        async with connection.transaction(isolation="repeatable_read"):
+            await connection.execute(f"SET TRANSACTION SNAPSHOT '{exported}'")
+            yield shadow
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ import pytest
 
 from deploy.infrastructure import Infrastructure
 from shared.bus import topic_name
+from shared.clock import RealClock
 from shared.log_reader import open_log
 from shared.verification.check import verify_rooms
 from shared.verification.report import CaseChecked, Report
@@ -15,6 +16,7 @@ from tests.toy.alpha import Count, Open
 from tests.toy.installation import ToyInstallation, toy_installation
 
 CASES = ("one", "two", "three", "four")
+TODAY = RealClock().today().isoformat()
 
 
 @pytest.fixture
@@ -82,7 +84,9 @@ async def test_what_was_never_published_is_missing(toys: ToyInstallation) -> Non
 async def test_each_changed_row_is_named(toys: ToyInstallation) -> None:
     for statement, _ in CHANGED_ROWS:
         await toys.damage(statement)
-    assert told(await verified(toys)) == sorted(difference for _, difference in CHANGED_ROWS)
+    missing = f"alpha case_scope: missing (four city {TODAY})"
+    expected = [missing, *(difference for _, difference in CHANGED_ROWS)]
+    assert told(await verified(toys)) == sorted(expected)
 
 
 CHANGED_ROWS = (
@@ -102,11 +106,19 @@ CHANGED_ROWS = (
     (
         "INSERT INTO beta.views (model, key, stream, subject, document)"
         " VALUES ('mirror', 'ten', 'mirror-ten', 'ten', '{}')",
-        "beta views: mirror-ten: follows from no fact",
+        "beta views: mirror-ten: follows from no fact (mirror ten)",
     ),
     (
         "UPDATE alpha.guards SET value = value + 1",
         "alpha guards: not what the facts give (used: 25, by the facts 24)",
+    ),
+    (
+        "UPDATE alpha.case_scope SET from_day = '2001-01-01' WHERE subject = 'four'",
+        "alpha case_scope: follows from no fact (four city 2001-01-01)",
+    ),
+    (
+        "UPDATE beta.case_scope SET holder = false WHERE subject = 'four'",
+        f"beta case_scope: not what the facts give (four city {TODAY}: holder)",
     ),
     (
         "UPDATE beta.watermarks SET version = 3 WHERE stream = 'tally-one'",
