@@ -23,8 +23,10 @@ from aiokafka.errors import KafkaError
 from cli.rooms import INTAKE, NETWORK, rooms, words
 from cli.surroundings import Surroundings, refuse
 from cli.timeline import Document, Line, document_of, lines, masked, revealed, tokens_in
+from services.intake.decisions.offices import unsealing_offices
 from shared.bus import BusError
-from shared.case_log import CaseLog, read_case
+from shared.case_log import CaseLog, read_case, states
+from shared.fact import Actor
 from shared.identity import TokenVerifier
 from shared.keys import KeyRefusedError, KeyStore, MasterKeyMismatchError
 from shared.problems import Problem
@@ -132,9 +134,31 @@ async def replayed(
     if not with_data:
         for fact in document["facts"]:
             del fact["data"]
-    clear = await _opened(surroundings, tokens_in(document), person) if person else {}
+    tokens = _to_open(log, document, person, today) if person else set()
+    clear = await _opened(surroundings, tokens, person)
     shown: Document = revealed(document, lambda t: clear.get(t) or masked(t))
     return shown
+
+
+def _to_open(log: CaseLog, document: Document, person: str, today: date) -> set[str]:
+    """Of the sealed values shown, those that intake's own door would open for this person.
+
+    What other services sealed (an objection, the reasons of an award) is for those who decide on
+    it, who see it at those services' doors; nothing of it is opened by the right of intake's keys.
+    """
+    folded = states([entry for entry in log.entries if entry.room.name == INTAKE])
+    application = folded[0].state.application if folded and not folded[0].fault else None
+    if application is None:
+        return set()
+    holder, station = application.organisation_id, application.station_id
+    offices = unsealing_offices(log.directory, holder, station, today)
+    if not any(log.directory.holds(Actor(person, role, each), today) for each, role in offices):
+        return set()
+    first: dict[str, str] = {}
+    for entry in log.entries:
+        for token in tokens_in(orjson.loads(entry.recorded.raw)):
+            first.setdefault(token, entry.room.name)
+    return {token for token in tokens_in(document) if first.get(token) == INTAKE}
 
 
 def _may_name_a_case(case_id: str) -> bool:

@@ -10,12 +10,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
 
-from services.intake.decisions.offices import centre_of
+from services.intake.decisions.offices import unsealing_offices
 from shared.door import Caller, Door, problem_of
 from shared.masks import HIDDEN, mask_id, mask_name, mask_phone
 from shared.room import Refusal
 
-UNSEALING_ROLES: Final = frozenset({"handler", "chair", "reviewer", "approver"})
 MASKED: Final = "look at a case, masked"
 UNSEALED: Final = "look at a case, unsealed"
 
@@ -101,9 +100,8 @@ NOT_FOR_UNSEALING: Final = Refusal(
 
 def _may_unseal(door: Door, caller: Caller, case: Mapping[str, Any]) -> bool:
     directory, today = door.desk.reference.directory, door.desk.clock.today()
-    holder = case["organisation_id"]
-    offices = {holder, case["station_id"], centre_of(directory, holder, today)}
-    return caller.actor.role in UNSEALING_ROLES and caller.actor.organisation in offices
+    offices = unsealing_offices(directory, case["organisation_id"], case["station_id"], today)
+    return (caller.actor.organisation, caller.actor.role) in offices
 
 
 async def _opened(

@@ -36,6 +36,7 @@ from tests.samples.making import sample_of
 CASE = "0198c0de-0000-7000-8000-00000000ca5e"
 OTHER = "0198c0de-0000-7000-8000-0000000007e4"
 NAME, ADDRESS = "欧阳测试人", "样例市样例路一百号"
+OBJECTION = "异议测试文字"
 MASTER = secrets.token_bytes(32)
 HANDLER = Actor("p-handler", "handler", "union-1")
 REVIEWER = Actor("p-reviewer", "reviewer", "centre-1")
@@ -98,6 +99,8 @@ def state_network(log: KafkaLog) -> None:
         ("p-handler", "union-1", "handler"),
         ("p-reviewer", "centre-1", "reviewer"),
         ("p-elsewhere", "centre-2", "reviewer"),
+        ("p-above", "city", "reviewer"),
+        ("p-payer", "union-1", "maker"),
     ):
         taken = network.OfficeTaken(
             person=person, organisation=organisation, role=role, from_day=day
@@ -105,8 +108,8 @@ def state_network(log: KafkaLog) -> None:
         log.state("network", f"organisation-{organisation}", taken, on=day)
 
 
-def state_case(log: KafkaLog, case_id: str, name: str, address: str) -> Recorded:
-    """From the application to a confirmed class, and a refusal of the notice's form."""
+def state_case(log: KafkaLog, case_id: str, name: str, address: str, objected: str) -> Recorded:
+    """From the application to a confirmed class, the notice's form, and an objection to it."""
     submitted = sample(intake.ApplicationSubmitted, case_id=case_id, organisation_id="union-1")
     member = submitted.members[0].model_copy(update={"name": name})
     submitted = submitted.model_copy(update={"members": (member,), "address": address})
@@ -143,8 +146,12 @@ def state_case(log: KafkaLog, case_id: str, name: str, address: str) -> Recorded
         "intake", f"case-{case_id}", taken, on=date(2025, 3, 12), after=cause, subject=case_id
     )
     form = sample(notice.FormTakenOver, case_id=case_id)
-    return log.state(
+    cause = log.state(
         "notice", f"notices-{case_id}", form, on=date(2025, 3, 13), after=cause, subject=case_id
+    )
+    objection = sample(notice.ObjectionRaised, case_id=case_id, text=objected, contact=None)
+    return log.state(
+        "notice", f"notices-{case_id}", objection, on=date(2025, 3, 14), subject=case_id
     )
 
 
@@ -181,12 +188,17 @@ def world(infrastructure: Infrastructure, issuer_url: tuple[str, Any]) -> Iterat
         await migrate_keys(admin_url, passwords)
         keys_url = role_url(admin_url, role_name(admin_url, "intake", "keys"), passwords["intake"])
         store = await KeyStore.connect(keys_url, MASTER)
-        pair = ("person-1", Category.IDENTITY)
-        person = (await store.ensure([pair]))[pair]
+        pair, other = ("person-1", Category.IDENTITY), ("objection-1", Category.FREE_TEXT)
+        keys = await store.ensure([pair, other])
+        person, somebody = keys[pair], keys[other]
         await store.close()
         state_network(log)
         state_case(
-            log, CASE, seal(NAME, person, "fact-1", "name"), seal(ADDRESS, person, "fact-1", "a")
+            log,
+            CASE,
+            seal(NAME, person, "fact-1", "name"),
+            seal(ADDRESS, person, "fact-1", "a"),
+            seal(OBJECTION, somebody, "fact-2", "text"),
         )
         await log.send(SERVICES)
         return keys_url
@@ -218,7 +230,7 @@ def test_a_timeline_in_causal_order_ends_with_the_state(world: World) -> None:
     heads = [line for line in result.stdout.splitlines() if line.startswith("2025")]
     named = [
         "ApplicationSubmitted", "VisitsReconciled", "EligibilityDetermined",
-        "EligibilityConfirmed", "ClassTakenOver", "FormTakenOver",
+        "EligibilityConfirmed", "ClassTakenOver", "FormTakenOver", "ObjectionRaised",
     ]  # fmt: skip
     assert [next(n for n in named if n in line) for line in heads] == named
     assert "(记录于 recorded 2025-03-05)" in heads[0]
@@ -237,7 +249,7 @@ def test_as_of_is_what_was_known_and_valid_on_what_had_happened(world: World) ->
     facts = world.json()["facts"]
     assert [f["recorded_on"] for f in facts][:2] == ["2025-03-05", "2025-03-10"]
     known = world.json("--as-of", "2025-03-04")
-    assert (known["facts"], known["states"], known["verified"]["facts"]) == ([], [], 6)
+    assert (known["facts"], known["states"], known["verified"]["facts"]) == ([], [], 7)
     happened = world.json("--valid-on", "2025-03-04")
     assert [f["fact"] for f in happened["facts"]] == ["ApplicationSubmitted"]
     both = world.json("--valid-on", "2025-03-10", "--as-of", "2025-03-10")
@@ -264,6 +276,21 @@ def test_an_office_above_the_case_sees_names_and_each_look_is_recorded(
 
     looks = asyncio.run(looks_of(world.keys_admin_url, person))
     assert ("intake", "replay", "opened") in looks
+
+
+@pytest.mark.parametrize("person", ["p-above", "p-payer"])
+def test_who_does_not_work_on_the_case_sees_masks(world: World, person: str) -> None:
+    """In scope, but at no door that opens it: neither above the case's own offices nor by money."""
+    told = world.json("--token", world.token(person))
+    assert told["facts"][0]["data"]["members"][0]["name"] == "***"
+    assert asyncio.run(looks_of(world.keys_admin_url, person)) == []
+
+
+def test_an_objection_is_not_opened_by_the_right_of_intake(world: World) -> None:
+    """Who objects, and with what words, is for those who judge it, at notice's own door."""
+    told = world.json("--token", world.token("p-handler"))
+    assert told["facts"][-1]["data"]["text"] == "***"
+    assert OBJECTION not in json.dumps(told, ensure_ascii=False)
 
 
 async def looks_of(keys_admin_url: str, person: str) -> list[tuple[str, str, str]]:

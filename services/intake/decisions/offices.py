@@ -20,6 +20,8 @@ CENTRE: Final = "centre"
 HANDLER: Final = frozenset({"handler"})
 VISITING: Final = frozenset({"handler", "visitor"})
 APPROVER: Final = frozenset({"approver"})
+# Who works on a case and so may see its personal values in clear.
+UNSEALING_ROLES: Final = ("handler", "chair", "reviewer", "approver")
 
 
 def office_refused(by: Actor, roles: Collection[str], organisation: str) -> Refusal | None:
@@ -76,6 +78,17 @@ def centre_of(directory: Directory, holder: str, day: date) -> str | None:
         if known is not None and known.kind == CENTRE:
             return organisation
     return above[-1] if above else None
+
+
+def unsealing_offices(
+    directory: Directory, holder: str, station: str, day: date
+) -> set[tuple[str, str]]:
+    """Organisation and role of those before whom a case's personal values are opened.
+
+    Its own offices: holder, station and centre. Everybody else above them sees masks.
+    """
+    own = {holder, station, centre_of(directory, holder, day)} - {None}
+    return {(str(organisation), role) for organisation in own for role in UNSEALING_ROLES}
 
 
 def visit_organisations(state: Case, situation: Situation) -> tuple[str, str] | None:
