@@ -126,17 +126,32 @@ async def rebuild(
             "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", f"bangfu rebuild: {room.name}"
         ):
             raise RebuildBusy("another rebuild of this service runs")
+        earlier: list[Rebuilt] = []
         for _ in range(MOST_STARTS):
+            run = Rebuilding(room, wanted, reading, writing, on_progress)
             try:
-                run = Rebuilding(room, wanted, reading, writing, on_progress)
                 result = await run.run(mend=mend)
                 break
             except TreeMoved:
-                continue
+                earlier.append(run.result)
         else:
             raise RebuildBusy("the tree of organisations moves too often")
+    for before in earlier:
+        _add(result, before)
     result.seconds = time.monotonic() - began
     return result
+
+
+def _add(result: Rebuilt, earlier: Rebuilt) -> None:
+    """What an attempt that had to start again had found, and may have put right already."""
+    result.blocked_seconds += earlier.blocked_seconds
+    found = {model.model: model for model in earlier.models if model.differing}
+    names = {model.model for model in result.models}
+    result.models += [model for name, model in found.items() if name not in names]
+    for model in result.models:
+        if not model.differing and model.model in found:
+            model.differing, model.keys = found[model.model].differing, found[model.model].keys
+            model.mended = model.part.mended
 
 
 class Rebuilding:
