@@ -18,6 +18,7 @@ from sandbox.installation import SERVICES
 
 PATIENCE_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.03
+HOLDS: Final = "holds"
 
 Statuses = dict[str, Mapping[str, Any]]
 
@@ -32,6 +33,8 @@ class Rest:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.patience_seconds = PATIENCE_SECONDS
+        # What waits for a person does not move, and the days go on without it.
+        self.goes_on_with_held = False
         self.latest: Statuses = {}
 
     async def look(self) -> Statuses:
@@ -47,6 +50,12 @@ class Rest:
         answers = await asyncio.gather(*asked)
         return answers[0] if len(answers) == 1 else as_one(answers)
 
+    def _reasons(self, today: str) -> list[tuple[str, str]]:
+        found = reasons(self.latest, today)
+        if self.goes_on_with_held:
+            return [(name, why) for name, why in found if not why.startswith(HOLDS)]
+        return found
+
     async def wait(self, today: str) -> Statuses:
         """Until a look finds everything at rest. Raises RestlessError."""
         loop = asyncio.get_running_loop()
@@ -61,11 +70,12 @@ class Rest:
             if not first:
                 for name in restless:
                     self.latest[name] = await self._ask(name)
-                found = reasons(self.latest, today)
+                found = self._reasons(today)
                 restless = {name for name, _ in found}
             if first or not restless:
                 first = False
-                found = reasons(await self.look(), today)
+                await self.look()
+                found = self._reasons(today)
                 restless = {name for name, _ in found}
                 if not restless:
                     return self.latest
@@ -130,7 +140,7 @@ def _restless(status: Mapping[str, Any], ends: Mapping[str, int], today: str) ->
     if any(status["outgoing"].values()):
         yield f"has {status['outgoing']} to send out"
     if status["held"]:
-        yield f"holds {status['held']}"
+        yield f"{HOLDS} {status['held']}"
 
 
 def _behind(status: Mapping[str, Any], ends: Mapping[str, int]) -> int:

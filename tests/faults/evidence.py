@@ -29,9 +29,13 @@ NOT_ANSWERED: Final = ("system", "client", "installation")
 
 @dataclass(frozen=True)
 class Topics:
-    """Every record of an installation's topics, by topic, in the order of each partition."""
+    """Every fact's record of an installation's topics, by topic, in the order of each partition.
+
+    What is no fact, whoever sent it, stands apart as topic/partition/offset.
+    """
 
     records: Mapping[str, Sequence[ConsumerRecord]]
+    foreign: Sequence[str] = ()
 
     @property
     def repeats(self) -> dict[str, int]:
@@ -60,36 +64,45 @@ class Topics:
                 if first.setdefault(_identity(record), content) != content:
                     yield f"{topic} {_identity(record)} at offset {record.offset}"
 
-    def log(self, prefix: str) -> tuple[Log, list[str]]:
-        """The services' facts, each once; and what is no fact, as topic/partition/offset."""
+    def log(self, prefix: str) -> Log:
+        """The services' facts, each once."""
         facts: dict[tuple[str, int], Told] = {}
-        foreign: list[str] = []
         for service in SERVICES:
             for record in self.records[topic_name(prefix, service)]:
-                try:
-                    told = told_by(record)
-                    facts.setdefault((told.recorded.stream, told.recorded.version), told)
-                except (BrokenRecord, UnicodeDecodeError, TypeError):
-                    foreign.append(f"{record.topic}/{record.partition}/{record.offset}")
-        return log_of(facts.values()), foreign
+                told = told_by(record)
+                facts.setdefault((told.recorded.stream, told.recorded.version), told)
+        return log_of(facts.values())
+
+
+def place_of(record: ConsumerRecord) -> str:
+    """Where a record stands."""
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def _is_fact(record: ConsumerRecord) -> bool:
+    try:
+        told_by(record)
+    except (BrokenRecord, UnicodeDecodeError, TypeError):
+        return False
+    return True
 
 
 def _identity(record: ConsumerRecord) -> tuple[str, int]:
-    stream, version = header(record, "ce_stream"), header(record, "ce_streamversion")
-    if stream is None or version is None or not version.isdecimal():
-        return f"foreign {record.partition}/{record.offset}", 1
-    return stream, int(version)
+    return header(record, "ce_stream") or "", int(header(record, "ce_streamversion") or 0)
 
 
 async def read_topics(bootstrap: str, prefix: str) -> Topics:
     """All topics of an installation, birth records left out."""
-    names = [*(topic_name(prefix, service) for service in SERVICES), prefix + INSTRUCTIONS]
-    return Topics(
-        {
-            name: [r async for r in read_records(bootstrap, name) if not is_birth(r)]
-            for name in names
-        }
-    )
+    records: dict[str, list[ConsumerRecord]] = {}
+    foreign: list[str] = []
+    for service in SERVICES:
+        name = topic_name(prefix, service)
+        found = [r async for r in read_records(bootstrap, name) if not is_birth(r)]
+        records[name] = [record for record in found if _is_fact(record)]
+        foreign += [place_of(record) for record in found if not _is_fact(record)]
+    name = prefix + INSTRUCTIONS
+    records[name] = [r async for r in read_records(bootstrap, name) if not is_birth(r)]
+    return Topics(records, foreign)
 
 
 async def held_rows(postgres_url: str) -> dict[str, list[tuple[str, str]]]:

@@ -44,7 +44,6 @@ class Lived:
     acknowledged: Acknowledged
     topics: Topics
     log: Log
-    foreign: Sequence[str]
     outcomes: Mapping[int, Mapping[str, Any]]
     restless: Sequence[str]
     lag: Mapping[str, int]
@@ -90,7 +89,7 @@ def _looked_at(run: Run, disturber: Disturber, acknowledged: Acknowledged, statu
     own, prefix = run.installation.infrastructure, run.installation.prefix
     report = asyncio.run(verify_installation(own.postgres_url, own.kafka_bootstrap, prefix))
     topics = asyncio.run(read_topics(own.kafka_bootstrap, prefix))
-    log, foreign = topics.log(prefix)
+    log = topics.log(prefix)
     books = Books.of(run.installation.folder / "bank")
     repeats = sum(topics.repeats.values())
     told = (
@@ -104,7 +103,6 @@ def _looked_at(run: Run, disturber: Disturber, acknowledged: Acknowledged, statu
         acknowledged=acknowledged,
         topics=topics,
         log=log,
-        foreign=foreign,
         outcomes=outcomes_by_number(run, log),
         restless=[str(why) for why in reasons(statuses, str(statuses["intake"]["today"]))],
         lag=lags(statuses),

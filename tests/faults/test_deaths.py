@@ -20,7 +20,7 @@ from deploy.infrastructure import Infrastructure
 from sandbox.installation import SERVICES
 from sandbox.run import Plan
 from tests.demo.conftest import own_installation
-from tests.faults.afterwards import Afterwards
+from tests.faults.afterwards import AfterAYear
 from tests.faults.conftest import MOST_HOUSEHOLDS
 from tests.faults.disturbances import Disturbance, Disturber, spread
 from tests.faults.freezing import killed_between_commits, killed_in_mid_batch
@@ -79,7 +79,7 @@ def lived(infrastructure: Infrastructure) -> Iterator[Lived]:
             yield year
 
 
-class TestAfterDeaths(Afterwards):
+class TestAfterDeaths(AfterAYear):
     """The same promises as ever."""
 
     def test_everybody_was_killed_so_often(self, lived: Lived) -> None:

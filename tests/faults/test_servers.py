@@ -18,7 +18,7 @@ import pytest
 from sandbox.installation import SERVICES, Installation
 from sandbox.run import Plan
 from tests.conftest import servers_folder
-from tests.faults.afterwards import Afterwards
+from tests.faults.afterwards import AfterAYear
 from tests.faults.commands import command, environment_of
 from tests.faults.disturbances import Disturbance, Disturber, spread
 from tests.faults.lived import SHORT_LEASES, Lived, lived_through
@@ -143,7 +143,7 @@ def lived() -> Iterator[Lived]:
         servers.end()
 
 
-class TestAfterServersWereLost(Afterwards):
+class TestAfterServersWereLost(AfterAYear):
     """The same promises as ever."""
 
     def test_every_fault_of_a_server_was_there(self, lived: Lived) -> None:

@@ -22,7 +22,7 @@ from sandbox.run import Plan
 from shared.bus import topic_name
 from tests.conftest import servers_folder
 from tests.demo.conftest import own_installation
-from tests.faults.afterwards import Afterwards
+from tests.faults.afterwards import AfterAYear
 from tests.faults.disturbances import Disturbance, Disturber, spread
 from tests.faults.lived import LEASE_SECONDS, SESSION_TIMEOUT_MS, SHORT_LEASES, Lived, lived_through
 from tests.faults.slow_wire import SlowWire, WiredKafka
@@ -151,7 +151,7 @@ def lived(infrastructure: Infrastructure) -> Iterator[Lived]:
         wire.end()
 
 
-class TestAfterLeasesMoved(Afterwards):
+class TestAfterLeasesMoved(AfterAYear):
     """The same promises as ever."""
 
     def test_every_lease_moved(self, lived: Lived) -> None:

@@ -53,13 +53,15 @@ def environment(settings: ServiceSettings, **changes: str) -> dict[str, str]:
 class Process:
     """A toy service that runs by itself."""
 
-    def __init__(self, world: World, name: str, instance: str, **changes: Any) -> None:
+    def __init__(
+        self, world: World, name: str, instance: str, build: str = "", **changes: Any
+    ) -> None:
         [port] = free_ports(1)
         given = {"instance": instance, "port": port, "log_level": "warning", **changes}
         settings = world.settings(name, **given)
         self._url = f"http://127.0.0.1:{port}"
         self._started = subprocess.Popen(
-            [sys.executable, "-m", "tests.toy.process", name],
+            [sys.executable, "-m", "tests.toy.process", name, *([build] if build else [])],
             cwd=CHECKOUT,
             env=environment(settings),
         )

@@ -1,4 +1,7 @@
-"""A toy room as a process of its own, for tests that kill one: the name is the argument."""
+"""A toy room as a process of its own, for tests that kill one: the name is the argument.
+
+A second argument, "newer", starts the same room as a newer build has it.
+"""
 
 import sys
 
@@ -6,9 +9,11 @@ from fastapi import APIRouter
 
 from shared.door import Door
 from shared.service import serve
-from tests.toy import alpha, api, beta, gamma
+from tests.toy import alpha, api, beta, gamma, newer
 
 ROOMS = {"alpha": alpha.room, "beta": beta.room, "gamma": gamma.room}
+
+NEWER = {"alpha": newer.alpha_room, "beta": newer.beta_room}
 
 
 def no_routes(_door: Door) -> APIRouter:
@@ -17,4 +22,5 @@ def no_routes(_door: Door) -> APIRouter:
 
 if __name__ == "__main__":
     name = sys.argv[1]
-    serve(ROOMS[name](), api.routes if name == "alpha" else no_routes)
+    rooms = NEWER if sys.argv[2:] == ["newer"] else ROOMS
+    serve(rooms[name](), api.routes if name == "alpha" else no_routes)
