@@ -152,6 +152,11 @@ async def test_a_topic_that_was_replaced_by_a_longer_one_is_noticed(world: World
     # Frozen for less than its session lasts, so that its group keeps it.
     with Process(world, "beta", "0", session_timeout_ms=60_000) as listener:
         async with running(a):
+
+            async def listens() -> bool:
+                return await listener.partitions() == PARTITIONS
+
+            await until(listens, seconds=90)
             await count(a, cases(12), 0)
             await heard_once(a, b)
             await publish(world, topic, await facts_of(a))
