@@ -58,6 +58,8 @@ class Installation:
     instant: datetime | None = None
     session_timeout_ms: int = 6000
     lease_seconds: float = 5.0
+    # A day of the sandbox waits for many hops of little load; under load more pays.
+    gather_ms: int = 0
     # Processes a service: the first is named after it, the second "intake-2".
     instances: int = 1
     # Detached processes outlive this one; ``stop_recorded`` ends them by what was recorded.
@@ -159,6 +161,7 @@ class Installation:
             "BANGFU_INSTALLATION_SUBJECT": INSTALLER,
             "BANGFU_SESSION_TIMEOUT_MS": str(self.session_timeout_ms),
             "BANGFU_LEASE_SECONDS": str(self.lease_seconds),
+            "BANGFU_GATHER_MS": str(self.gather_ms),
             "BANGFU_LOG_LEVEL": "warning",
         }
         if self.instant is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -68,6 +69,7 @@ class Listening:
         self._schema = settings.service
         self._bootstrap = settings.kafka_bootstrap
         self._progress = progress
+        self._gather_seconds = settings.gather_ms / 1000
         self._generations: dict[str, str] = {}
         # Partitions that stand where the database says; what comes of others comes too early.
         self._placed: set[TopicPartition] = set()
@@ -130,6 +132,7 @@ class Listening:
             await self._broker.stop()
 
     async def _on_batch(self, message: KafkaMessage) -> None:
+        began = time.monotonic()
         records = message.raw_message
         batch = records if isinstance(records, tuple) else (records,)
         try:
@@ -143,6 +146,7 @@ class Listening:
                 self._broken.set_exception(error)
             await asyncio.Event().wait()
         self._progress.beat("hearing")
+        await asyncio.sleep(began + self._gather_seconds - time.monotonic())
 
     def _arrival(self, record: ConsumerRecord[bytes, bytes]) -> Arrival:
         return Arrival(

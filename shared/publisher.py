@@ -104,6 +104,7 @@ class Publisher:
         *,
         bootstrap: str,
         partitions: int,
+        gather_seconds: float,
         on_published: OnPublished | None,
         after: Publisher | None = None,
     ) -> None:
@@ -114,6 +115,7 @@ class Publisher:
         self._bootstrap = bootstrap
         self._partitions = partitions
         self._lease = lease
+        self._gather_seconds = gather_seconds
         self._on_published = on_published
         self._woken = asyncio.Event()
         self._tail: Tail | None = None
@@ -249,12 +251,14 @@ class Publisher:
         while True:
             self._woken.clear()
             self._lease.check()
+            began = time.monotonic()
             mark = await tail.advance()
             if self._after is not None and self._status.published < mark:
                 await self._after.reach_all(connection)
             if self._status.published > mark:
                 raise Alarm("log_shrunk", f"published {self._status.published}, log ends at {mark}")
-            pause = SHORTEST_POLL_SECONDS if self._status.published < mark else pause
+            found_any = self._status.published < mark
+            pause = SHORTEST_POLL_SECONDS if found_any else pause
             while self._status.published < mark:
                 chunk = await tail.read(self._status.published, CHUNK_ROWS)
                 await self._publish(producer, chunk.rows)
@@ -268,6 +272,8 @@ class Publisher:
             self._caught_up_at = time.monotonic()
             if not self._woken.is_set():
                 await self._save(connection, 0.0)
+            if found_any:
+                await asyncio.sleep(began + self._gather_seconds - time.monotonic())
             try:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()

@@ -61,6 +61,7 @@ class Relay:
         partitions: int,
         holder: str,
         lease_seconds: float,
+        gather_seconds: float = 0.0,
         on_published: OnPublished | None = None,
     ) -> None:
         self._lease_seconds = lease_seconds
@@ -76,6 +77,7 @@ class Relay:
                     self._lease,
                     bootstrap=bootstrap,
                     partitions=partitions,
+                    gather_seconds=gather_seconds,
                     on_published=on_published,
                     after=self._publishers[0] if self._publishers else None,
                 )

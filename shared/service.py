@@ -183,6 +183,7 @@ async def parts_of(
                 partitions=settings.partitions,
                 holder=f"{room.name}-{settings.instance}",
                 lease_seconds=settings.lease_seconds,
+                gather_seconds=settings.gather_ms / 1000,
                 on_published=lambda _table, _rows, _position: progress.beat("relay"),
             )
             timers = Timers(desk, progress)
