@@ -38,6 +38,11 @@ SETTINGS = {
     "shared_buffers": "256MB",
     "fsync": "on",
     "synchronous_commit": "on",
+    # Microseconds that a commit waits for others to share its flush, if so many are under way.
+    "commit_delay": "1000",
+    "commit_siblings": "3",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
     "password_encryption": "scram-sha-256",
     # Values of rows stay out of the log: its details may quote a person's.
     "log_error_verbosity": "terse",

@@ -30,6 +30,7 @@ CREATE FUNCTION write_facts(
 DECLARE
     item record;
     changed integer;
+    moved integer;
     last_position bigint;
 BEGIN
     IF p ? 'guards' THEN
@@ -41,20 +42,21 @@ BEGIN
         END LOOP;
     END IF;
     IF p ? 'watermarks' THEN
-        FOR item IN
-            SELECT * FROM jsonb_to_recordset(p->'watermarks') AS w(stream text, was integer, version integer)
-            ORDER BY stream COLLATE "C"
-        LOOP
-            IF item.was = 0 THEN
-                INSERT INTO watermarks (stream, version) VALUES (item.stream, item.version);
-            ELSE
-                UPDATE watermarks SET version = item.version WHERE stream = item.stream AND version = item.was;
-                GET DIAGNOSTICS changed = ROW_COUNT;
-                IF changed = 0 THEN
-                    RAISE EXCEPTION 'watermark of % moved', item.stream USING ERRCODE = 'BF004';
-                END IF;
-            END IF;
-        END LOOP;
+        INSERT INTO watermarks (stream, version)
+            SELECT w.stream, w.version
+            FROM jsonb_to_recordset(p->'watermarks') AS w(stream text, was integer, version integer)
+            WHERE w.was = 0 ORDER BY w.stream COLLATE "C";
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        UPDATE watermarks m SET version = w.version
+            FROM (SELECT l.stream, n.version
+                  FROM jsonb_to_recordset(p->'watermarks') AS n(stream text, was integer, version integer)
+                  JOIN watermarks l ON l.stream = n.stream AND l.version = n.was
+                  ORDER BY n.stream COLLATE "C" FOR UPDATE OF l) w
+            WHERE m.stream = w.stream;
+        GET DIAGNOSTICS moved = ROW_COUNT;
+        IF changed + moved <> jsonb_array_length(p->'watermarks') THEN
+            RAISE EXCEPTION 'a watermark moved' USING ERRCODE = 'BF004';
+        END IF;
     END IF;
     IF p ?| ARRAY['reference', 'scopes'] THEN
         PERFORM write_scopes(p);  -- 0004_scopes
@@ -123,6 +125,8 @@ BEGIN
                     generation = excluded.generation;
     END IF;
     IF cardinality(p_streams) = 0 THEN
+        -- What was heard without effect is heard again if the database forgets it: no wait for the disk.
+        PERFORM set_config('synchronous_commit', 'off', true);
         RETURN 0;
     END IF;
     PERFORM 1 FROM unnest(p_streams, p_versions) AS n(stream, version)
