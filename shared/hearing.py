@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Final
 
 import asyncpg
+import orjson
 import structlog
 
 from shared import discarding
@@ -207,17 +208,17 @@ class Hearing:
     ) -> bool | set[str]:
         """As ``_take_in``; the keys to be locked first, if there are others than these."""
         facts = [a for a in arrivals if not a.is_birth()]
-        held = await self._queues.of({a.key for a in facts} | set(keys))
+        arrived = await self._not_discarded(in_causal_order(facts))
+        held, marks = await self._held_and_marks(arrived, {a.key for a in facts} | set(keys))
         unlocked = {a.key for a in held}.difference(locked)
         if unlocked:
             return unlocked
-        queue = [*held, *await self._not_discarded(in_causal_order(facts))]
+        queue = [*held, *arrived]
         if one is not None:
             for arrival in queue:
                 if arrival.place in one.failed:
                     arrival.reason, arrival.waits_for = one.failed[arrival.place]
                     arrival.released, arrival.discard = False, None
-        marks = await self._watermarks(queue)
         judged, workspace = await self._decide(queue, marks, one)
         if not judged.unfinished:
             unlocked = {a.key for a in judged.left}.difference(locked)
@@ -297,14 +298,25 @@ class Hearing:
                 failed.arrival.waits_for = str(failed)
                 failed.arrival.released, failed.arrival.discard = False, None
 
+    async def _held_and_marks(
+        self, arrived: Sequence[Arrival], keys: Collection[str]
+    ) -> tuple[list[Arrival], dict[str, int]]:
+        """What waits under these keys, and how far streams were heard, in one question mostly."""
+        s = self._schema
+        row = await self._desk.store.worker.fetchrow(
+            f"SELECT EXISTS (SELECT FROM {s}.held WHERE key = ANY ($1)) AS waits,"  # noqa: S608 - as above
+            f" (SELECT json_object_agg(stream, version)::text FROM {s}.watermarks"
+            " WHERE stream = ANY ($2)) AS marks",
+            list(keys),
+            list(_streams_named(arrived)),
+        )
+        if row is not None and not row["waits"]:
+            return [], orjson.loads(row["marks"] or "{}")
+        held = await self._queues.of(keys)
+        return held, await self._watermarks([*held, *arrived])
+
     async def _watermarks(self, queue: Sequence[Arrival]) -> dict[str, int]:
-        streams: set[str] = set()
-        for arrival in queue:
-            if arrival.recorded is not None:
-                streams.add(arrival.recorded.stream)
-                streams.update(arrival.recorded.heard)
-            elif arrival.discard is not None and arrival.discard.skip_version:
-                streams.update(place[:1] if (place := arrival.claimed_place()) else ())
+        streams = _streams_named(queue)
         if not streams:
             return {}
         rows = await self._desk.store.worker.fetch(
@@ -478,6 +490,18 @@ class Hearing:
         if self._recovered is None or not isinstance(todo, Tell):
             return False
         return self._recovered.has(self._room.kinds[todo.kind].stream(todo.identity), heard)
+
+
+def _streams_named(queue: Sequence[Arrival]) -> set[str]:
+    """The streams whose watermarks tell whether these may take effect."""
+    streams: set[str] = set()
+    for arrival in queue:
+        if arrival.recorded is not None:
+            streams.add(arrival.recorded.stream)
+            streams.update(arrival.recorded.heard)
+        elif arrival.discard is not None and arrival.discard.skip_version:
+            streams.update(place[:1] if (place := arrival.claimed_place()) else ())
+    return streams
 
 
 def _waits(error: Exception) -> bool:

@@ -99,7 +99,7 @@ class Listening:
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=max(300, settings.session_timeout_ms // 4),
             max_records=MOST_RECORDS,
-            batch_timeout_ms=POLL_MS,
+            batch_timeout_ms=max(POLL_MS, settings.gather_ms),
             listener=Listener(self),
             parser=_parse,
             decoder=_decode,

@@ -69,11 +69,13 @@ class Timers:
                 stale = monotonic() - self._looked_at > LOOK_AGAIN_SECONDS
                 if self._woken or stale or self.rested_on != today:
                     self._woken = False
-                    if await self.fire(today) or self._woken:
+                    if await self.fire(today):
                         self._woken = True
                         continue
-                    self.rested_on = today
-                    self._looked_at = monotonic()
+                    # Written meanwhile: look again, but not after each of a stream of writes.
+                    if not self._woken:
+                        self.rested_on = today
+                        self._looked_at = monotonic()
                 self._progress.beat("timers")
             except Exception as error:
                 if not is_passing(error):
