@@ -248,7 +248,9 @@ class Write:
 
     def arguments(self) -> tuple[Any, ...]:
         # Sorted by stream, as all that a write locks: two batches then never wait in a circle.
-        f = sorted(self.facts, key=lambda r: (r.stream, r.version))
+        f = self.facts
+        if len(f) > 1:
+            f = sorted(f, key=lambda r: (r.attributes["stream"], r.version))
         return (
             self.rest(),
             [r.stream for r in f],
@@ -256,7 +258,7 @@ class Write:
             [r.fact_id for r in f],
             [r.type for r in f],
             [r.subject for r in f],
-            [canonical(r.attributes).decode() for r in f],
+            [r.envelope for r in f],
             [r.raw.decode() for r in f],
             [r.hash for r in f],
             [r.traceparent for r in f],
@@ -290,7 +292,16 @@ def recorded_from_row(row: asyncpg.Record) -> Recorded:
     )
 
 
-_FACT_COLUMNS = "envelope, data, hash, traceparent"
+def all_recorded(rows: Iterable[Any]) -> list[Recorded]:
+    """The same for many rows that have these four columns (`FACT_COLUMNS`) and no other."""
+    loads = orjson.loads
+    return [
+        Recorded(loads(envelope), hash_, data.encode(), traceparent)
+        for envelope, data, hash_, traceparent in rows
+    ]
+
+
+FACT_COLUMNS = "envelope, data, hash, traceparent"
 WRITE_ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
 
 
@@ -325,23 +336,29 @@ class EventStore:
         self.worker = worker
         self.office = office
         s = schema
-        columns = ", ".join(f"f.{c.strip()}" for c in _FACT_COLUMNS.split(","))
+        columns = ", ".join(f"f.{c.strip()}" for c in FACT_COLUMNS.split(","))
         self._load_many = (
             f"SELECT {columns} FROM unnest($1::text[], $2::int[]) AS n(stream, since) "  # noqa: S608 - the schema is the room's own name
             f"JOIN {s}.facts f ON f.stream = n.stream AND f.version > n.since "
             "ORDER BY f.stream, f.version"
         )
+        self._load = (
+            f"SELECT {FACT_COLUMNS} FROM {s}.facts "  # noqa: S608 - as above
+            "WHERE stream = $1 AND version > $2 ORDER BY version"
+        )
         self._write = f"SELECT {s}.write_facts({WRITE_ARGUMENTS})"
         self._office_write = f"SELECT {s}.api_write($11, {WRITE_ARGUMENTS})"
-        self._office_load = f"SELECT {_FACT_COLUMNS} FROM {s}.api_load($1, $2, $3)"  # noqa: S608 - as above
+        self._office_load = f"SELECT {FACT_COLUMNS} FROM {s}.api_load($1, $2, $3)"  # noqa: S608 - as above
 
     async def load_many(self, since: Mapping[str, int]) -> dict[str, list[Recorded]]:
         """The facts after a version, of several streams, in one round trip."""
         found: dict[str, list[Recorded]] = {stream: [] for stream in since}
         if since:
+            if len(since) == 1:
+                [(stream, version)] = since.items()
+                return {stream: all_recorded(await self.worker.fetch(self._load, stream, version))}
             rows = await self.worker.fetch(self._load_many, list(since), list(since.values()))
-            for row in rows:
-                recorded = recorded_from_row(row)
+            for recorded in all_recorded(rows):
                 found[recorded.stream].append(recorded)
         return found
 
@@ -355,7 +372,7 @@ class EventStore:
             )
         except asyncpg.PostgresError as error:
             raise _translate(error) from error
-        return [recorded_from_row(row) for row in rows]
+        return all_recorded(rows)
 
     async def write(self, write: Write, organisations: Sequence[str] | None = None) -> int:
         """Store everything or nothing; the last position, or 0 without facts.

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Final, Unpack
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, NamedTuple, Unpack
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 GENESIS_HASH: Final = "0" * 64
 LARGEST_DATA_BYTES: Final = 256 * 1024
+_NAME_AFTER_DATA: Final = b'"datacontenttype":'
 BORN: Final = "bangfu.topic.born"
 
 # Fen and other whole numbers that survive every JSON reader (RFC 8785 profile: |n| <= 2^53 - 1).
@@ -57,7 +59,8 @@ class Fact(Value):
 
     def data(self) -> bytes:
         """The canonical bytes that are stored, hashed and published, never changed after."""
-        return canonical(self.model_dump(mode="json"))
+        # What model_dump does, without its many arguments.
+        return canonical(self.__pydantic_serializer__.to_python(self, mode="json"))
 
 
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -148,14 +151,13 @@ class Actor:
 SYSTEM: Final = Actor(person="system", role="system")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The end of a stream, to which the next fact is chained."""
 
     version: int = 0
     hash: str = GENESIS_HASH
     lamport: int = 0
-    heard: Mapping[str, int] = field(default_factory=dict)
+    heard: Mapping[str, int] = MappingProxyType({})
 
 
 def merge_heard(*maps: Mapping[str, int]) -> dict[str, int]:
@@ -221,6 +223,11 @@ class Recorded:
         return self.attributes["stream"]
 
     @cached_property
+    def envelope(self) -> str:
+        """The attributes as they are stored."""
+        return canonical(self.attributes).decode()
+
+    @cached_property
     def version(self) -> int:
         return int(self.attributes["streamversion"])
 
@@ -270,8 +277,7 @@ def chain_hash(attributes: Mapping[str, str], data: bytes) -> str:
     return hashlib.sha256(canonical({**attributes, "data": orjson.Fragment(data)})).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A fact that is about to be recorded, before it is chained to a head."""
 
     fact_id: str
@@ -316,6 +322,7 @@ def record(
         raise FactTooLarge(f"{fact.stored_name} is larger than {LARGEST_DATA_BYTES} bytes")
     merged = merge_heard(head.heard, heard)
     merged.pop(stream, None)
+    version, lamport = head.version + 1, 1 + max(head.lamport, heard_lamport)
     attributes = {
         "specversion": "1.0",
         "id": draft.fact_id,
@@ -327,11 +334,11 @@ def record(
         "dataschema": f"urn:bangfu:schema:{fact.stored_name}:{fact.schema_version}",
         "schemaversion": str(fact.schema_version),
         "stream": stream,
-        "streamversion": str(head.version + 1),
+        "streamversion": str(version),
         "previoushash": head.hash,
         "occurredon": draft.occurred_on.isoformat(),
-        "lamport": str(1 + max(head.lamport, heard_lamport)),
-        "heard": canonical(merged).decode(),
+        "lamport": str(lamport),
+        "heard": canonical(merged).decode() if merged else "{}",
         "causationid": draft.causation_id,
         "correlationid": draft.correlation_id,
         "actor": draft.actor.person,
@@ -339,7 +346,25 @@ def record(
         "actororganisation": draft.actor.organisation,
         "build": origin.build,
     }
-    return Recorded(attributes, chain_hash(attributes, raw), raw, draft.traceparent)
+    envelope = canonical(attributes)
+    recorded = Recorded(attributes, _spliced_hash(envelope, raw), raw, draft.traceparent)
+    # What would be found out again from the attributes as soon as the fact is written.
+    known = recorded.__dict__
+    known["envelope"] = envelope.decode()
+    known["version"], known["lamport"], known["heard"] = version, lamport, merged
+    return recorded
+
+
+def _spliced_hash(envelope: bytes, data: bytes) -> str:
+    """`chain_hash`, from attributes that are canonical bytes already.
+
+    Of our names the one after ``data`` is ``datacontenttype``; a value can't hold it with bare
+    quotes around it and a colon behind.
+    """
+    at = envelope.index(_NAME_AFTER_DATA)
+    return hashlib.sha256(
+        b"".join((envelope[:at], b'"data":', data, b",", envelope[at:]))
+    ).hexdigest()
 
 
 class BrokenRecord(ValueError):

@@ -27,7 +27,7 @@ from shared.clock import BUSINESS_ZONE
 from shared.desk import directory_of, rescope
 from shared.directory import Directory
 from shared.event_store import WRITE_ARGUMENTS, EventStore, Write, recorded_from_row
-from shared.fact import GENESIS_HASH, SYSTEM, Recorded, UnknownFact, canonical
+from shared.fact import GENESIS_HASH, SYSTEM, Recorded, UnknownFact
 from shared.lease import Lease
 from shared.network_copy import moved_by
 from shared.pools import Pool
@@ -181,7 +181,7 @@ class Recovery:
             [fact.hash for fact, _ in found],
             [fact.recorded_at for fact, _ in found],
             [sent_at for _, sent_at in found],
-            [canonical(fact.attributes).decode() for fact, _ in found],
+            [fact.envelope for fact, _ in found],
             [fact.raw.decode() for fact, _ in found],
             [fact.traceparent for fact, _ in found],
             timeout=WRITE_SECONDS,
