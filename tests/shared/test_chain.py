@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.chain import CausalCheck, ChainCheck, Finding, HeadAt, Kind, verify
-from shared.fact import GENESIS_HASH, Recorded, chain_hash
+from shared.fact import GENESIS_HASH, Recorded, canonical, chain_hash
 from tests.kafka_log import KafkaLog
 from tests.toy.alpha import Counted, Opened
 from tests.toy.beta import Mirrored
@@ -40,6 +40,19 @@ def kinds(findings: list[Finding]) -> set[tuple[int, Kind]]:
 def test_a_sound_stream_has_no_findings() -> None:
     assert verify(FACTS, {STREAM: (LENGTH, FACTS[-1].hash)}) == []
     assert verify([]) == []
+
+
+@given(st.text(st.sampled_from("datacontenttype\":,{}\\'城"), max_size=60))
+def test_whatever_stands_in_it_the_hash_is_of_the_whole_fact(said: str) -> None:
+    """A new fact's hash is put together from bytes that are there; it is the same hash."""
+    odd = f'"datacontenttype":{said}"data":'
+    fact = KafkaLog("nowhere").state(
+        "alpha", f"tally-{odd}", Counted(case_id=odd, amount=1, label=said), subject=odd
+    )
+    assert fact.hash == chain_hash(fact.attributes, fact.raw)
+    assert fact.envelope == canonical(fact.attributes).decode()
+    read_again = Recorded(fact.attributes, fact.hash, fact.raw)
+    assert read_again.head == fact.head
 
 
 @given(st.lists(st.integers(0, LENGTH - 1), max_size=6))

@@ -117,11 +117,16 @@ async def test_a_version_without_the_one_before_it_is_refused(world: World) -> N
     a = await one_room(world)
     case = await opened(a)
     [fact] = await facts_of(a)
-    for version in ("1", "3"):
-        named = {**fact.attributes, "streamversion": version}
-        write = Write(facts=[Recorded(named, chain_hash(named, fact.raw), fact.raw)])
+
+    def at(version: int, stream: str = fact.stream) -> Recorded:
+        named = {**fact.attributes, "streamversion": str(version), "stream": stream}
+        return Recorded(named, chain_hash(named, fact.raw), fact.raw)
+
+    for versions in ([1], [3], [2, 4], [3, 4], [2, 2], [1, 2]):
         with pytest.raises(Conflict):
-            await a.store.write(write)
+            await a.store.write(Write(facts=[at(version) for version in versions]))
+    with pytest.raises(Conflict):
+        await a.store.write(Write(facts=[at(1, "tally-other"), at(2), at(3, "tally-other")]))
     assert [(f.subject, f.version) for f in await facts_of(a)] == [(case, 1)]
 
 
