@@ -7,15 +7,17 @@ it; the stream's version makes its effect happen once, whoever fires it and howe
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
+from math import inf
 from time import monotonic
 from typing import Final
 
 import structlog
 
 from shared.desk import Desk
-from shared.event_store import Conflict, DueTimer, is_passing
+from shared.event_store import Clash, Conflict, DueTimer, is_passing
 from shared.room import Refusal
 from shared.telemetry import CONFLICTS, Progress
 from shared.workspace import Cause, Missing, Workspace
@@ -27,6 +29,10 @@ POLL_SECONDS: Final = 0.02
 LOOK_AGAIN_SECONDS: Final = 2.0
 FAULT_PAUSE_SECONDS: Final = 0.5
 MOST_AT_ONCE: Final = 200
+# A unique index of the room's may say no because of a race; saying it this often it means it, until
+# another stream gives way: so it is tried again, now and then.
+MOST_CLASHES: Final = 5
+CLASHED_AGAIN_SECONDS: Final = 60.0
 
 Name = tuple[str, str]
 # What a refusal was decided on: stream version, business day, reference rows. While all of it
@@ -54,6 +60,9 @@ class Timers:
         self.rested_on: date | None = None
         # Due, but without effect when last fired: shown, and fired again on new ground only.
         self.stuck: dict[Name, Ground] = {}
+        self._clashes: Counter[Name] = Counter()
+        # When those that clash are tried again, on whatever ground.
+        self._again_at: dict[Name, float] = {}
 
     def wake(self) -> None:
         """Own facts were written: they may have set a timer that is due already."""
@@ -92,11 +101,15 @@ class Timers:
         if len(due) < limit:
             known = {(item.stream, item.timer) for item in due}
             self.stuck = {name: ground for name, ground in self.stuck.items() if name in known}
+            for name in self._clashes.keys() - known:
+                del self._clashes[name]
+                self._again_at.pop(name, None)
         mark = self._desk.reference.mark
         todo = [
             item
             for item in due
             if self.stuck.get((item.stream, item.timer)) != (item.version, today, mark)
+            or monotonic() >= self._again_at.get((item.stream, item.timer), inf)
         ]
         if not todo:
             return False
@@ -116,12 +129,21 @@ class Timers:
         for item in todo:
             try:
                 await self._fire([item], today)
-            except Conflict:
+            except Conflict as conflict:
                 self._desk.forget([item.stream])
+                if isinstance(conflict, Clash):
+                    self._count_clash(item, today, str(conflict))
             except Exception as error:
                 if is_passing(error):
                     raise
                 self._stick(item, item.version, today, type(error).__name__)
+
+    def _count_clash(self, item: DueTimer, today: date, code: str) -> None:
+        name = (item.stream, item.timer)
+        self._clashes[name] += 1
+        if self._clashes[name] >= MOST_CLASHES:
+            self._again_at[name] = monotonic() + CLASHED_AGAIN_SECONDS
+            self._stick(item, item.version, today, code)
 
     async def _fire(self, todo: Sequence[DueTimer], today: date) -> None:
         left = list(todo)

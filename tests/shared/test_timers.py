@@ -14,6 +14,7 @@ import pytest
 from shared import timers
 from shared.clock import BUSINESS_ZONE, set_clock_file
 from shared.event_store import DueTimer
+from shared.fact import Fact, Recorded
 from shared.room import Answer, Decide, Decided, Refusal, Room, Situation, View
 from shared.service import Parts
 from tests.toy import alpha
@@ -232,6 +233,44 @@ async def test_a_timer_whose_write_fails_stops_no_other(world: World, clock: Pat
         await at_rest(a, 1)
     assert sorted(await rung(a)) == sorted([cases[0], cases[2]])
     assert list(a.timers.stuck) == [(f"tally-{cases[1]}", "ring")]
+
+
+async def test_a_timer_that_always_clashes_is_called_stuck_until_the_other_gives_way(
+    world: World, clock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A room's unique index says no each time: that is told, and tried again now and then."""
+    monkeypatch.setattr(timers, "LOOK_AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr(timers, "CLASHED_AGAIN_SECONDS", 0.2)
+
+    def own_rows(fact: Fact, recorded: Recorded) -> Sequence[dict[str, int]]:
+        return [{"bell": 1}] if isinstance(fact, alpha.Rang) else []
+
+    await world.migrate("alpha")
+    async with world.admin() as admin:
+        await admin.execute(
+            "CREATE TABLE alpha.bells (bell int UNIQUE); GRANT ALL ON alpha.bells TO PUBLIC;"
+            "CREATE OR REPLACE FUNCTION alpha.own_rows(rows jsonb) RETURNS void LANGUAGE sql AS"
+            " 'INSERT INTO alpha.bells SELECT (r->>''bell'')::int"
+            "  FROM jsonb_array_elements(rows) r'"
+        )
+        await admin.execute("INSERT INTO alpha.bells VALUES (1)")
+    a = await world.start(alpha.room(own_rows=own_rows), clock_file=clock)
+    case = await armed(a, 1)
+    set_clock_file(clock, days(1))
+    async with Running(a):
+        await at_rest(a, 1)
+        assert list(a.timers.stuck) == [(f"tally-{case}", "ring")]
+        assert await rung(a) == []
+        async with world.admin() as admin:
+            await admin.execute("DELETE FROM alpha.bells")
+
+        async def done() -> bool:
+            return await rung(a) == [case]
+
+        await until(done, seconds=20)
+        await at_rest(a, 1)
+        assert a.timers.stuck == {}
+    await world.forget("alpha")
 
 
 async def test_a_timer_set_by_an_instance_that_died_is_fired_by_another(
