@@ -45,8 +45,19 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="轮数 rounds of each arm")
     parser.add_argument("--facts", type=int, default=20_000, help="每轮事实数 facts a round")
     parser.add_argument("--writers", type=int, default=16, help="并行写入者 writers at once")
+    parser.add_argument("--rate", type=float, default=40.0, help="每秒案件 cases a second")
+    parser.add_argument("--seconds", type=float, default=60.0, help="测量秒数 measured seconds")
+    parser.add_argument("--warm-up", type=float, default=75.0, help="预热秒数 seconds before")
+    parser.add_argument("--instances", type=int, default=1, help="实例数 processes a service")
     chosen = parser.parse_args(arguments)
-    for name, most in (("rounds", 1_000), ("facts", 1_000_000), ("writers", 100)):
+    for name, most in (
+        ("rounds", 1_000),
+        ("facts", 1_000_000),
+        ("writers", 100),
+        ("rate", 1_000),
+        ("seconds", 200),
+        ("instances", 4),
+    ):
         if not 1 <= getattr(chosen, name) <= most:
             parser.error(f"--{name}: from 1 to {most}")
     return chosen
@@ -64,7 +75,16 @@ def run_benches(
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     machine = uvloop.run(surroundings(infrastructure.postgres_url))
     console.print(" · ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
-    measure = Options(infrastructure, chosen.rounds, chosen.facts, chosen.writers)
+    measure = Options(
+        infrastructure,
+        chosen.rounds,
+        chosen.facts,
+        chosen.writers,
+        rate=chosen.rate,
+        warm_up_seconds=chosen.warm_up,
+        seconds=chosen.seconds,
+        instances=chosen.instances,
+    )
     done: dict[str, dict[str, Any]] = {}
     for name in names:
         result = uvloop.run(_run(name, measure))

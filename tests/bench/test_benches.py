@@ -32,3 +32,18 @@ async def test_a_bench_answers_a_line_of_json(name: str, infrastructure: Infrast
         # The bench's own count, which a reader without the mark does not pass.
         assert result.figures["written"] > 0
         assert (result.figures["skipped"], result.figures["doubled"]) == (0, 0)
+
+
+async def test_the_journey_tells_what_came_through_and_what_it_cost(
+    infrastructure: Infrastructure,
+) -> None:
+    """A few cases on their way through all six services and the bank."""
+    result = await importlib.import_module("bench.journey").run(tiny(infrastructure))
+    figures = result.figures
+    assert figures["submitted"] > 0
+    assert figures["commands_per_second"] > 0
+    assert {"cases_per_second", "next_service_p50_ms", "next_service_p99_ms"} <= figures.keys()
+    measured = set(figures["resident_mb_start"])
+    assert {"intake", "eligibility", "notice", "payout", "bank", "driver"} <= measured
+    assert set(figures["resident_mb_end"]) == measured
+    assert result.ratios.keys() == {"of_the_aim"}
