@@ -134,7 +134,10 @@ class Issuer:
         return JSONResponse({"live": True})
 
     async def _token(self, request: Request) -> Response:
-        """Form or JSON: subject, secret and, if another than ours is meant, audience."""
+        """Form or JSON: subject, secret and, if another than ours is meant, audience.
+
+        Tests of refusals also ask for another issuer's name or lifetime in seconds.
+        """
         body = await request.body()
         if len(body) > LARGEST_REQUEST:
             return _error(413, "invalid_request")
@@ -148,8 +151,18 @@ class Issuer:
         client = self._people().get(subject)
         if client is None:
             return _error(400, "invalid_grant")
-        audience = asked.get("audience", DEFAULT_AUDIENCE)
-        token = mint(self._key, subject, issuer=self.url, audience=audience, client=client)
+        try:
+            lifetime_seconds = int(asked.get("lifetime_seconds", LIFETIME_SECONDS))
+        except ValueError:
+            return _error(400, "invalid_request")
+        token = mint(
+            self._key,
+            subject,
+            issuer=asked.get("issuer", self.url),
+            audience=asked.get("audience", DEFAULT_AUDIENCE),
+            lifetime_seconds=lifetime_seconds,
+            client=client,
+        )
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": LIFETIME_SECONDS}
         return JSONResponse(answer, headers={"Cache-Control": "no-store"})
 

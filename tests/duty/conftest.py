@@ -14,6 +14,7 @@ from sandbox.installation import CHECKOUT
 from sandbox.run import Plan, Run
 from tests.demo.conftest import own_installation
 from tests.demo.host import Host
+from tests.services.intake.running import HANDLER, submission
 
 COMMAND_SECONDS = 60
 
@@ -56,3 +57,16 @@ def bangfu(*words: str, environment: Mapping[str, str]) -> subprocess.CompletedP
         check=False,
         timeout=COMMAND_SECONDS,
     )
+
+
+@pytest.fixture(scope="package")
+def case_id(duty: Host) -> str:
+    """A submitted case of union-1-1, made up."""
+
+    async def submit() -> str:
+        client = duty.run.client
+        told = await client.post(HANDLER, "intake", "/cases", submission(1))
+        subject: str = told["subject"]
+        return subject
+
+    return duty.ask(submit())
