@@ -119,7 +119,7 @@ def screen(seen: Look, findings: Sequence[Finding]) -> Iterator[str]:
     waits = list(_waits(seen))
     if waits:
         yield ""
-        yield "最久等候 waiting for the longest:"
+        yield "等候 waiting:"
         yield from (f"  {line}" for line in waits)
     yield ""
     if not findings:
@@ -179,7 +179,7 @@ def _sum(seen: Look, metric: str, service: str, by: str = "", none: str = "?") -
 
 
 def _waits(seen: Look) -> Iterator[str]:
-    """What has waited longest, by service: facts, records held, and payouts with the bank."""
+    """What waits, the longest first: facts and records held; topics unheard; the bank's word."""
     ages: dict[tuple[str, str], float] = {}
     for sample in seen.of("bangfu_held_oldest_seconds"):
         if sample.value >= 1:
@@ -191,6 +191,13 @@ def _waits(seen: Look) -> Iterator[str]:
             ages[name] = max(sample.value, ages.get(name, 0.0))
     for (service, what), seconds in sorted(ages.items(), key=lambda item: -item[1]):
         yield f"{service}: {what} {_age(seconds)}"
+    behind: dict[tuple[str, str], float] = {}
+    for sample in seen.of("bangfu_consumer_lag_records"):
+        name = (sample.labels["service"], sample.labels["topic"])
+        behind[name] = max(sample.value, behind.get(name, 0.0))
+    for (service, topic), records in behind.items():
+        if records:
+            yield f"{service}: 未收听 unheard {topic} {records:.0f}"
     for state in WITH_THE_BANK:
         payouts = seen.highest("bangfu_payouts_with_bank", state=state)
         days = seen.highest("bangfu_payouts_with_bank_oldest_days", state=state)

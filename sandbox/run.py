@@ -22,6 +22,7 @@ from sandbox.world import World, build_world
 from sandbox.year import FIRST_DAY, Progress, Year, opening
 
 SPARE_PLACES: Final = 10
+FOUNDING_SECONDS: Final = 180.0
 
 Say = Callable[[str], None]
 
@@ -114,7 +115,12 @@ def _households(plan: Plan, world: World) -> dict[int, Household]:
 
 
 async def _found(plan: Plan, client: Client, world: World, year: Year, story: Story) -> None:
-    """What a federation sets up before its windows open; at rest before the first day."""
+    """What a federation sets up before its windows open; at rest before the first day.
+
+    Everything starts at once just now, so it gets longer than a day does later.
+    """
+    patience_seconds = year.rest.patience_seconds
+    year.rest.patience_seconds = max(patience_seconds, FOUNDING_SECONDS)
     today = str((await year.rest.look())["intake"]["today"])
     await found_world(client, world)
     await year.rest.wait(today)
@@ -123,6 +129,7 @@ async def _found(plan: Plan, client: Client, world: World, year: Year, story: St
     if plan.households:
         story.terms = await open_classes(client, plan.year, plan.households + SPARE_PLACES)
     await year.rest.wait(today)
+    year.rest.patience_seconds = patience_seconds
 
 
 def fresh_folder(base: Path) -> Path:

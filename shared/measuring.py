@@ -21,6 +21,7 @@ from shared.telemetry import (
     CONSUMER_LAG,
     CONTENDED,
     DENIALS,
+    FUTURE_FACTS,
     HEARD_FACTS,
     HELD_RECORDS,
     HELD_RELEASED,
@@ -29,6 +30,7 @@ from shared.telemetry import (
     OUTGOING,
     REACHABLE,
     READY,
+    REFUSED_REACTIONS,
     REFUSED_TOKENS,
     RELAY_ALARM,
     RELAY_BEHIND_SECONDS,
@@ -57,8 +59,9 @@ class Measuring:
         self._name = parts.room.name
         self._asked_at = -KAFKA_SECONDS
         # A counter that is first seen at 1 has not risen: each starts where it can be seen.
-        for counter in (APPENDED_FACTS, CONFLICTS, CONTENDED, DENIALS, HEARD_FACTS):
+        for counter in (APPENDED_FACTS, CONFLICTS, CONTENDED, DENIALS, FUTURE_FACTS, HEARD_FACTS):
             counter.labels(self._name)
+        REFUSED_REACTIONS.labels(self._name, "", "")
         for reason in TOKEN_FAULTS:
             REFUSED_TOKENS.labels(self._name, reason)
 

@@ -22,7 +22,14 @@ from psycopg import sql
 from shared.bus import read_records
 from tests.leaks import Piece
 
-PAGES: Final = ("/metrics", "/status", "/health/live", "/health/ready", "/openapi.json")
+PAGES: Final = (
+    "/metrics",
+    "/status",
+    "/overview",
+    "/health/live",
+    "/health/ready",
+    "/openapi.json",
+)
 
 
 async def topics(bootstrap: str, prefix: str) -> AsyncIterator[Piece]:

@@ -51,7 +51,7 @@ def _fixed_labels(rule: Rule) -> dict[str, str]:
 
 def _template(text: str) -> str:
     """`{label}` as Prometheus fills it in; what merely looks like it stays."""
-    known = "service|outbox|kind|reason|topic|component|state|what|server"
+    known = "service|command|code|outbox|kind|reason|topic|component|state|what|server"
     return re.sub(rf"\{{({known})\}}", r"{{ $labels.\1 }}", text)
 
 

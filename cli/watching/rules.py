@@ -150,10 +150,10 @@ ALARM_RULES: Final = (
         "主题不存在或没有出生记录",
         "its topic is missing or has no birth record",
         Words(
-            "主题未创建、前缀有误，或由他人创建",
-            "the topic was never made, the prefix is wrong, or somebody else made it",
+            "主题丢失、前缀有误，或由他人创建",
+            "the topic is lost, the prefix is wrong, or somebody else made it",
         ),
-        "./run bangfu prepare",
+        "./run bangfu republish {service}",
     ),
     _alarm(
         "partitions_differ",
@@ -180,7 +180,7 @@ ALARM_RULES: Final = (
             "节点磁盘受损，或从旧快照恢复",
             "a broker's disk is damaged, or it came back from an old snapshot",
         ),
-        "./run bangfu republish {service}",
+        "./run bangfu republish {service} --replace",
     ),
     _alarm(
         "log_shrunk",
@@ -190,7 +190,7 @@ ALARM_RULES: Final = (
             "数据库从备份恢复，或备机缺少最后的写入",
             "the database was restored, or a standby took over without the last writes",
         ),
-        "./run bangfu verify",
+        "./run bangfu recover {service}",
     ),
     _alarm(
         "forked",
@@ -207,7 +207,7 @@ ALARM_RULES: Final = (
         "检查点远落后于主题",
         "its checkpoint is far behind its topic",
         Words("表 checkpoint 被单独恢复", "the table checkpoint was restored alone"),
-        "./run bangfu republish {service}",
+        "./run bangfu recover {service}",
     ),
     _alarm(
         "unreadable",
@@ -435,6 +435,37 @@ WORK_RULES: Final = (
 )
 
 WEAR_RULES: Final = (
+    Rule(
+        alert="RefusedReactions",
+        condition=Condition(
+            metric="bangfu_refused_reactions_total", function="increase", window="60m", threshold=50
+        ),
+        severity="ticket",
+        what=Words(
+            "{service}：大量所闻事实未被采纳（{command} {code}）",
+            "{service}: refuses what it hears ({command} {code})",
+        ),
+        why=Words(
+            "两个服务对同一案件看法不一：常为程序缺陷，或参数缺失",
+            "two services see a case differently: often a bug, or a parameter that is missing",
+        ),
+        do=("./run bangfu verify",),
+        anchor="refused-reactions",
+    ),
+    Rule(
+        alert="FutureFacts",
+        condition=Condition(
+            metric="bangfu_future_facts_total", function="increase", window="15m", threshold=0
+        ),
+        severity="ticket",
+        what=Words("{service}：收到未来时间的事实", "{service}: heard facts from the future"),
+        why=Words(
+            "某台主机的时钟超前一小时以上",
+            "the clock of a host is more than an hour ahead",
+        ),
+        do=("timedatectl",),
+        anchor="future-facts",
+    ),
     Rule(
         alert="Contended",
         condition=Condition(
