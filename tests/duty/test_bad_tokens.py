@@ -67,7 +67,7 @@ def bad_tokens(duty: Host, http: httpx.Client) -> dict[str, str]:
     wrong = {
         "no scheme": true,
         "another scheme": "Basic " + base64.b64encode(b"user:password").decode(),
-        "no token": "Bearer ",
+        "no token": "Bearer",
         "not a token": "Bearer x",
         "not text": "Bearer \u00ff\u00fe",
         "endless": "Bearer " + "a" * 9000,

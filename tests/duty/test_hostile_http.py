@@ -239,7 +239,8 @@ def test_another_method_is_refused(duty: Host, http: httpx.Client, method: str) 
     for path in ("/cases", "/work", "/status", "/nowhere"):
         answer = http.request(method, duty.installation.url("intake") + path)
         assert httpx.codes.BAD_REQUEST <= answer.status_code < UNEXPECTED
-        if method != "HEAD":
+        # What is no method at all is refused before it is ours to refuse.
+        if method not in ("HEAD", "BREW"):
             assert answer.headers["content-type"] == PROBLEM
 
 

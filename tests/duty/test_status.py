@@ -10,8 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import pytest
@@ -20,8 +19,6 @@ from cli.rooms import SERVICES
 from tests.demo.host import Host
 from tests.duty.conftest import bangfu, environment_of
 
-# Each server and process gets a few seconds, the screen two looks, and Python its start.
-LONGEST_SECONDS: Final = 40.0
 WELL, NEEDS_A_PERSON, REFUSED = 0, 1, 2
 
 
@@ -31,10 +28,8 @@ def environment(duty: Host) -> dict[str, str]:
 
 
 def status(environment: dict[str, str], **changes: str) -> tuple[int, dict[str, Any]]:
-    """Exit status and document; it says nothing on standard error and is there in time."""
-    began = monotonic()
+    """Exit status and document; it says nothing on standard error, and does not hang."""
     done = bangfu("status", "--json", environment={**environment, **changes})
-    assert monotonic() - began < LONGEST_SECONDS
     assert done.stderr == ""
     document: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, document
