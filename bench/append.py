@@ -19,9 +19,9 @@ from bench.log import SERVICE, TODAY, Log, case_ids, chained, new_log
 from bench.options import Options
 from bench.report import Result
 from bench.rounds import COLUMNS, Arm, Measure, Rates, alternate
-from shared.event_store import Shown, Write
 from shared.fact import Head
 from shared.room import Condition, View
+from shared.write import Shown, Write
 
 STREAM_FACTS: Final = 100
 SIZES: Final = {"one": 1, "ten": 10}

@@ -13,11 +13,12 @@ import asyncpg
 
 from bench.rounds import Meter
 from deploy.infrastructure import create_database, drop_database
-from shared.event_store import EventStore, Write
+from shared.event_store import EventStore
 from shared.fact import Actor, Draft, Fact, Fen, Head, Origin, Recorded, record, registry_of
 from shared.migrations import CHECKOUT, Passwords, migrate, role_name, role_url
 from shared.pools import PLANS_BY_INDEX
 from shared.service import pool
+from shared.write import Write
 
 SERVICE: Final = "bench"
 PASSWORDS: Final = Passwords(worker="bench", api="bench")

@@ -23,20 +23,13 @@ import structlog
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock
 from shared.directory import Directory
-from shared.event_store import (
-    CommandRepeated,
-    Conflict,
-    EventStore,
-    OutOfScope,
-    TreeMove,
-    Write,
-    is_passing,
-)
+from shared.event_store import CommandRepeated, Conflict, EventStore, OutOfScope, is_passing
 from shared.fact import Actor, Head, Origin, Recorded
 from shared.network_copy import NETWORK_KIND, moved_by
 from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
 from shared.telemetry import APPENDED_FACTS, CONFLICTS, CONTENDED
 from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
+from shared.write import TreeMove, Write
 
 log = structlog.get_logger()
 

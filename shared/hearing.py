@@ -36,7 +36,7 @@ from shared.arrival import (
 )
 from shared.clock import ClockError
 from shared.desk import Desk
-from shared.event_store import DATA_CLASSES, Clash, Conflict, Write, is_passing
+from shared.event_store import DATA_CLASSES, Clash, Conflict, is_passing
 from shared.fact import Recorded, UnknownFact
 from shared.held import HeldQueues
 from shared.judged import EffectFailed, Judged, OneByOne, is_repeat, offsets_after
@@ -44,6 +44,7 @@ from shared.recovered import Recovered
 from shared.room import ReferenceRow, Refusal, Tell, Todo
 from shared.telemetry import CONFLICTS, FUTURE_FACTS, HEARD_FACTS, REFUSED_REACTIONS
 from shared.workspace import Cause, Missing, Workspace
+from shared.write import Write
 
 log = structlog.get_logger()
 

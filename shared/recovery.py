@@ -26,7 +26,7 @@ from shared import bus
 from shared.clock import BUSINESS_ZONE
 from shared.desk import directory_of, rescope
 from shared.directory import Directory
-from shared.event_store import WRITE_ARGUMENTS, EventStore, Write, recorded_from_row
+from shared.event_store import WRITE_ARGUMENTS, EventStore, recorded_from_row
 from shared.fact import GENESIS_HASH, SYSTEM, Recorded, UnknownFact
 from shared.lease import Lease
 from shared.network_copy import moved_by
@@ -37,6 +37,7 @@ from shared.republish import lease_of
 from shared.room import ReferenceRow, Room, StreamKind
 from shared.tail import QUERY_SECONDS, Connection
 from shared.topic_ahead import COMPARED_AT_ONCE, Ahead, checkpoint_of, first_ahead, own_fact
+from shared.write import Write
 
 WRITTEN_AT_ONCE: Final = 500
 WRITE_SECONDS: Final = 120.0

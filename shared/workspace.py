@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from shared.event_store import Shown, Write
 from shared.fact import Actor, Draft, Fact, Head, Origin, Recorded, record
 from shared.room import (
     UNKNOWN,
@@ -25,6 +24,7 @@ from shared.room import (
     StreamKind,
     Tell,
 )
+from shared.write import Shown, Write
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from deploy.infrastructure import Infrastructure
 from services.payout import facts
 from services.payout.instructions import TABLE, topic_of
 from shared.bus import create_topic
-from shared.event_store import EventStore, Write, recorded_from_row
+from shared.event_store import EventStore, recorded_from_row
 from shared.fact import Fact, Recorded
 from shared.migrations import Passwords, migrate, role_name, role_url
 from shared.rebuild.service import rebuild
 from shared.verification.check import verify_rooms
+from shared.write import Write
 from tests.conftest import FreshDatabases
 from tests.kafka_log import PARTITIONS, KafkaLog, record_of
 from tests.samples.making import sample_of

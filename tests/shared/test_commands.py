@@ -12,11 +12,12 @@ import pytest
 
 from shared import desk
 from shared.desk import Contended, Done, KeyReused
-from shared.event_store import Conflict, EventStore, Write
+from shared.event_store import Conflict, EventStore
 from shared.fact import GENESIS_HASH, Recorded, chain_hash
 from shared.room import Condition, Refusal, Tell
 from shared.service import Parts
 from shared.workspace import Cause, Missing, Workspace
+from shared.write import Write
 from tests.toy import alpha, gamma
 from tests.toy.world import World, facts_of, kept_of, new_case, tell
 

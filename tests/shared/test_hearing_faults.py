@@ -15,11 +15,12 @@ import pytest
 from shared import hearing
 from shared.arrival import EFFECT_FAILED, WAITING_BEHIND, Arrival
 from shared.clock import ClockError
-from shared.event_store import EventStore, Write, is_passing
+from shared.event_store import EventStore, is_passing
 from shared.fact import Fact, Recorded, registry_of
 from shared.network_copy import NETWORK_KIND
 from shared.room import Answer, Decide, ReferenceRow, Refusal, Room, Situation, Todo, View
 from shared.service import Parts
+from shared.write import Write
 from tests.toy import alpha, beta
 from tests.toy.world import (
     Post,

@@ -9,12 +9,13 @@ from datetime import date
 import asyncpg
 import pytest
 
-from shared.event_store import OutOfScope, TreeMove, Write
+from shared.event_store import OutOfScope
 from shared.fact import Recorded, chain_hash
 from shared.migrations import role_name
 from shared.network_copy import NETWORK_KIND
 from shared.room import ReferenceRow, View
 from shared.service import Parts
+from shared.write import TreeMove, Write
 from tests.toy import alpha
 from tests.toy.world import World, facts_of, kept_of, new_case, tell
 
