@@ -19,7 +19,8 @@ from deploy.native.kafka import Kafka
 
 PRODUCE: Final = 0
 PIECE_BYTES: Final = 1 << 16
-CATCH_SECONDS: Final = 120.0
+# Days without a word to that topic come and go.
+CATCH_SECONDS: Final = 400.0
 # How long a message is kept at most, should nobody ask for it any more.
 KEEP_SECONDS: Final = 60.0
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import pytest
@@ -32,6 +32,7 @@ FREEZE_SECONDS: Final = LEASE_SECONDS + SESSION_TIMEOUT_MS / 1000 + 2.0
 ABSENCE_SECONDS: Final = 1.0
 TAKE_OVER_SECONDS: Final = 40.0
 CAUGHT_IN_A_SEND: Final = ("intake", "payout")
+Act = Callable[[Disturber], Coroutine[Any, Any, None]]
 FROZEN: Final = ("eligibility", "intake", "notice")
 
 
@@ -62,6 +63,12 @@ async def until_published(connection: asyncpg.Connection, service: str) -> None:
     async with asyncio.timeout(TAKE_OVER_SECONDS):
         while await connection.fetchval(behind):  # noqa: ASYNC110 - a table announces nothing
             await asyncio.sleep(0.05)
+
+
+async def one_at_a_time(disturber: Disturber, *, act: Act) -> None:
+    """A quiet day is over in no time: the next fault waits for this one."""
+    async with disturber.turns["leases"]:
+        await act(disturber)
 
 
 async def holder_is_killed(disturber: Disturber, *, service: str) -> None:
@@ -127,7 +134,7 @@ def lived(infrastructure: Infrastructure) -> Iterator[Lived]:
     kafka = WiredKafka(servers_folder() / "faults-wire", wire)
 
     async def ordeal(disturber: Disturber) -> None:
-        acts = [partial(holder_is_killed, service=service) for service in SERVICES]
+        acts: list[Act] = [partial(holder_is_killed, service=service) for service in SERVICES]
         acts += [partial(holder_freezes, service=service) for service in FROZEN]
         acts += [
             partial(relay_freezes_in_a_send, service=service, wire=wire)
@@ -135,7 +142,12 @@ def lived(infrastructure: Infrastructure) -> Iterator[Lived]:
         ]
         days = spread(plan.year, len(acts), disturber.draw)
         disturber.draw.shuffle(days)
-        await disturber.live([Disturbance(day, act) for day, act in zip(days, acts, strict=True)])
+        await disturber.live(
+            [
+                Disturbance(day, partial(one_at_a_time, act=act))
+                for day, act in zip(days, acts, strict=True)
+            ]
+        )
 
     try:
         for _ in kafka.starting():
