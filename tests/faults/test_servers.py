@@ -24,7 +24,7 @@ from tests.faults.disturbances import Disturbance, Disturber, spread
 from tests.faults.lived import SHORT_LEASES, Lived, lived_through
 from tests.faults.servers import FULL, OwnServers, exhaust_wal
 
-HOUSEHOLDS: Final = 24
+HOUSEHOLDS: Final = 16
 # Longer than a request, a send and a session may take (shared/bus.py, shared/publisher.py).
 PAUSE_SECONDS: Final = 17.0
 ABSENCE_SECONDS: Final = 3.0
