@@ -262,10 +262,13 @@ class Installation:
         deadline = time.monotonic() + START_SECONDS
         async with httpx.AsyncClient(timeout=5.0) as client:
             for name in names:
-                while not await self._answers(client, name, paths.get(name, "/health/ready")):
+                answers = False
+                while not answers:
+                    answers = await self._answers(client, name, paths.get(name, "/health/ready"))
+                    # Where ours has ended, another's process has its port and answers for it.
                     if self.processes[name].poll() is not None or time.monotonic() > deadline:
                         raise StartError(f"{name}: see {self.folder / 'logs' / name}.log")
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0 if answers else 0.1)
 
     async def _answers(self, client: httpx.AsyncClient, name: str, path: str) -> bool:
         try:

@@ -20,11 +20,12 @@ from aiokafka import ConsumerRecord
 
 from sandbox.installation import INSTRUCTIONS, SERVICES
 from shared.bus import header, is_birth, read_records, topic_name
+from shared.discarding import OPERATOR_ROLE
 from shared.fact import BrokenRecord
 from tests.demo.log import Log, Told, log_of, told_by
 
-# Who acts without being answered: the services themselves, and the bank, which asks for itself.
-NOT_ANSWERED: Final = ("system", "client", "installation")
+# Whose acts the driver is not told of: the services' own, the bank's, and those of an operator.
+NOT_ANSWERED: Final = ("system", "client", "installation", OPERATOR_ROLE)
 
 
 @dataclass(frozen=True)
