@@ -366,7 +366,9 @@ async def test_of_an_erased_person_nothing_more_is_recorded(intake: Intake) -> N
         url = intake.installation.environments["intake"]["BANGFU_KEYS_URL"]
         keys = await asyncpg.connect(url)
         try:
-            await keys.execute("SELECT keys.destroy_keys($1, 'test')", found["applicant_id"])
+            await keys.execute(
+                "SELECT keys.destroy_keys($1, 'test')", found["case"]["applicant_id"]
+            )
         finally:
             await keys.close()
         # A remembered key seals for a minute at most; another process remembers none.
