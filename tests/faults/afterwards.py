@@ -22,6 +22,10 @@ class Afterwards:
         assert set(lived.lag.values()) == {0}
         assert lived.stuck == []
 
+    def test_nobody_was_refused(self, lived: Lived) -> None:
+        """A fault delays an answer, and turns none into a no."""
+        assert dict(lived.run.story.refused) == {}
+
     def test_no_acknowledged_fact_is_lost(self, lived: Lived) -> None:
         """Whatever anybody was told of is in Kafka (P1, P4)."""
         assert len(lived.acknowledged.facts) > len(lived.run.story.households)

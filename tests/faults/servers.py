@@ -23,9 +23,11 @@ from psycopg import sql
 from deploy.infrastructure import Infrastructure, create_database
 from deploy.native.kafka import Kafka
 from deploy.native.postgres import Postgres
-from deploy.native.process import Server
+from deploy.native.process import Identity, Server
 from sandbox.installation import SERVICES
+from tests.conftest import TEST_FOLDER
 
+SMALL_DISK: Final = "bangfu-small-disk"
 DISK_MIB: Final = 320
 FULL: Final = "No space left on device"
 # So little that the log of what is written must soon ask the disk for more.
@@ -118,11 +120,12 @@ class Disk:
         self.is_mounted = False
 
     def make(self) -> None:
-        """Mount it, if we may."""
+        """Mount it, if we may; what a session that was killed left mounted goes first."""
+        _unmount_leftovers()
         self._folder.mkdir(parents=True, exist_ok=True)
         size = f"size={DISK_MIB}m,mode=700"
         asked = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", size, "bangfu-small-disk", self._folder],
+            ["mount", "-t", "tmpfs", "-o", size, SMALL_DISK, self._folder],
             capture_output=True,
             check=False,
         )
@@ -147,6 +150,18 @@ class Disk:
             yield f"a file system of {DISK_MIB} MiB filled up"
         finally:
             ballast.unlink()
+
+
+def _unmount_leftovers() -> None:
+    """Of sessions that are over, by the process id that names their folder."""
+    mounts = Path("/proc/mounts")
+    for line in mounts.read_text().splitlines() if mounts.exists() else ():
+        device, place, *_ = line.split()
+        if device != SMALL_DISK or TEST_FOLDER not in Path(place).parents:
+            continue
+        session = Path(place).relative_to(TEST_FOLDER).parts[0]
+        if not (session.isdecimal() and Identity.of(int(session)).is_alive()):
+            subprocess.run(["umount", "--lazy", place], check=False)
 
 
 def _fill(ballast: Path) -> None:

@@ -38,7 +38,12 @@ class World:
     topic: str
     pool: asyncpg.Pool
 
-    def relay(self, holder: str = "here", pool: asyncpg.Pool | None = None) -> Relay:
+    def relay(
+        self,
+        holder: str = "here",
+        pool: asyncpg.Pool | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> Relay:
         return Relay(
             pool or self.pool,
             SERVICE,
@@ -46,7 +51,7 @@ class World:
             self.bootstrap,
             partitions=PARTITIONS,
             holder=holder,
-            lease_seconds=LEASE_SECONDS,
+            lease_seconds=lease_seconds,
         )
 
     async def records(self) -> list[ConsumerRecord]:
@@ -239,6 +244,22 @@ async def test_a_frozen_relay_is_fenced(world: World) -> None:
             assert row is not None
             assert row["epoch"] == epoch == relay.status().epoch
     check_order(await world.records(), {**dict.fromkeys(streams, 200), "after": 1})
+
+
+async def test_a_relay_that_believes_in_its_lease_is_fenced_at_the_checkpoint(world: World) -> None:
+    """By its own clock the lease is good for minutes; the next one's epoch stops it anyway."""
+    async with asyncpg.create_pool(world.url, min_size=1, max_size=3) as other_pool:
+        async with running(world.relay("one", lease_seconds=600.0)) as one:
+            await published(one, await write(world.pool, [("before", 1)]))
+            await world.pool.execute(f"UPDATE {SERVICE}.lease SET expires_at = '-infinity'")
+            async with running(world.relay("two", other_pool)) as two:
+                await until(lambda: two.status().is_holder and outbox(two).published > 0)
+                await published(two, await write(world.pool, [("after", 1)]))
+                await until(lambda: not one.status().is_holder)
+                row = await world.pool.fetchrow(f"SELECT epoch FROM {SERVICE}.checkpoint")
+                assert row is not None
+                assert row["epoch"] == two.status().epoch
+    check_order(await world.records(), {"before": 1, "after": 1})
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError, asyncio.CancelledError])
