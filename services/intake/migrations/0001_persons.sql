@@ -9,14 +9,13 @@ CREATE TABLE persons (
     first_seen   timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
--- Insert or get, for several at once and always in one order. Nobody waits for the disk here: the
--- write-ahead log keeps its order, so these rows are durable once the command that names these
--- persons is. A person whom the command then does not name is only a row here.
+-- Insert or get, for several at once and always in one order; durable before the command that
+-- names these persons, which may be repeated after a crash with the ids that it was given. A person
+-- whom the command then does not name is only a row here.
 CREATE FUNCTION persons_for(p_macs text[], p_candidates text[])
 RETURNS TABLE (mac text, person_id text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
     INSERT INTO persons AS p (mac, person_id)
         SELECT n.mac, n.candidate FROM unnest(p_macs, p_candidates) AS n(mac, candidate)
         ORDER BY n.mac COLLATE "C"
@@ -29,7 +28,6 @@ CREATE FUNCTION household_for(p_person_id text, p_candidate text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE found_household text;
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
     SELECT p.household_id INTO found_household FROM persons p WHERE p.person_id = p_person_id;
     IF found_household IS NULL THEN
         UPDATE persons p SET household_id = coalesce(p.household_id, p_candidate)

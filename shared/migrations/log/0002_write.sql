@@ -125,8 +125,6 @@ BEGIN
                     generation = excluded.generation;
     END IF;
     IF cardinality(p_streams) = 0 THEN
-        -- What was heard without effect is heard again if the database forgets it: no wait for the disk.
-        PERFORM set_config('synchronous_commit', 'off', true);
         RETURN 0;
     END IF;
     -- Each fact stands on the one before it, which is stored or comes in this write; where it is
