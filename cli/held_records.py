@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import asyncpg
 import orjson
@@ -22,6 +22,15 @@ from shared.sealed import replace_tokens
 from shared.settings import load_settings
 
 MOST: Final = 50
+
+# What both commands that look at held records take.
+OneService = Annotated[
+    str | None, typer.Argument(metavar="[SERVICE]", help="只看一个服务 one service only")
+]
+Limit = Annotated[
+    int, typer.Option(min=1, max=10_000, metavar="N", help="至多几行 at most so many lines")
+]
+Json = Annotated[bool, typer.Option("--json", help="输出 JSON print JSON")]
 LONGEST_CELL: Final = 60
 STATEMENT_SECONDS: Final = 30.0
 

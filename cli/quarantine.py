@@ -18,6 +18,9 @@ import typer
 
 from cli.held_records import (
     MOST,
+    Json,
+    Limit,
+    OneService,
     asked,
     cell,
     chosen,
@@ -47,7 +50,6 @@ app = typer.Typer(
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="暂存它的服务 the service")]
 HeldId = Annotated[int, typer.Argument(metavar="ID", help="list 所列编号 its id in `list`")]
-Json = Annotated[bool, typer.Option("--json", help="输出 JSON print JSON")]
 Wait = Annotated[
     float,
     typer.Option(min=0, max=600, metavar="SECONDS", help="等多久看结果 how long to wait for it"),
@@ -56,12 +58,8 @@ Wait = Annotated[
 
 @app.command("list")
 def list_(
-    service: Annotated[
-        str | None, typer.Argument(metavar="[SERVICE]", help="只看一个服务 one service only")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="N", help="至多几行 at most so many lines")
-    ] = MOST,
+    service: OneService = None,
+    limit: Limit = MOST,
     json: Json = False,
 ) -> None:
     """列出隔离的记录，最早者在前 what is quarantined, the oldest first."""

@@ -9,6 +9,7 @@ import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 
+from cli.operators import operators_pool
 from cli.rooms import INTAKE, SERVICES, outboxes, room
 from cli.surroundings import Surroundings, refuse
 from shared.bus import BusError
@@ -73,13 +74,7 @@ async def recovered(surroundings: Surroundings, service: str) -> Regained:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    async with asyncpg.create_pool(
-        surroundings.postgres_url,
-        min_size=1,
-        max_size=3,
-        timeout=10,
-        server_settings={"application_name": "bangfu-operator"},
-    ) as pool:
+    async with operators_pool(surroundings.postgres_url) as pool:
         with Progress(*columns, console=Console(stderr=True)) as bar:
             tasks = {
                 "reading": bar.add_task(f"{service} 读取 reading", total=None),

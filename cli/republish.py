@@ -11,6 +11,7 @@ import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 
+from cli.operators import operators_pool
 from cli.rooms import SERVICES, outboxes
 from cli.surroundings import Surroundings, refuse
 from shared.bus import BusError
@@ -55,13 +56,7 @@ def republish(
 async def _republish(
     surroundings: Surroundings, service: str, *, replace: bool, wait: bool
 ) -> bool:
-    async with asyncpg.create_pool(
-        surroundings.postgres_url,
-        min_size=1,
-        max_size=3,
-        timeout=10,
-        server_settings={"application_name": "bangfu-operator"},
-    ) as pool:
+    async with operators_pool(surroundings.postgres_url) as pool:
         relayed = Relayed(
             pool,
             service,

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import asyncpg
 import typer
 
-from cli.held_records import MOST, asked, cell, chosen, columns, lasting, plain, told_as_json, when
+from cli.held_records import (
+    MOST,
+    Json,
+    Limit,
+    OneService,
+    asked,
+    cell,
+    chosen,
+    columns,
+    lasting,
+    plain,
+    told_as_json,
+    when,
+)
 from shared import quarantine
 from shared.arrival import QUARANTINED
 from shared.quarantine import Waiting
 
 
 def waiting(
-    service: Annotated[
-        str | None, typer.Argument(metavar="[SERVICE]", help="只看一个服务 one service only")
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="N", help="至多几行 at most so many lines")
-    ] = MOST,
-    json: Annotated[bool, typer.Option("--json", help="输出 JSON print JSON")] = False,
+    service: OneService = None,
+    limit: Limit = MOST,
+    json: Json = False,
 ) -> None:
     """等待前因的事实，最早者在前 what waits for a cause, a version or a build, oldest first."""
     services = chosen(service)

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-import asyncpg
 import orjson
 import structlog
 import uvicorn
@@ -34,6 +33,7 @@ from shared.health import Check
 from shared.hearing import Hearing
 from shared.identity import TokenVerifier
 from shared.keys import KeyStore
+from shared.lease import DATABASE_FAILURES
 from shared.listening import Listening
 from shared.measuring import Measuring
 from shared.pools import PLANS_BY_INDEX, Connections
@@ -55,12 +55,6 @@ NEWER_BUILD: Final = Refusal(
     "此案已由新版本程序处理，本实例尚未更新，请用同一键重试",
     "a newer build has written to this, and this process is an older one: retry with the same key",
     status=503,
-)
-FAULTS_OF_THE_LOG: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
 )
 
 
@@ -244,7 +238,7 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
         redoc_url=None,
     )
     install_problem_handlers(app)
-    for fault in FAULTS_OF_THE_LOG:
+    for fault in DATABASE_FAILURES:
         app.exception_handler(fault)(_on_fault_of_the_log)
     app.exception_handler(UnknownFact)(_on_newer_fact)
     install_telemetry(app, parts.room.name, parts.settings.build, parts.progress, parts.checks())

@@ -112,7 +112,8 @@ class Workspace:
         self._origin = origin
         self._loaded = loaded
         self._situation = situation
-        self._now = now
+        # Business time at which this is decided.
+        self.now = now
         self.entries = dict(loaded.entries)
         self._guards = dict(loaded.guards)
         self.write = Write()
@@ -120,11 +121,6 @@ class Workspace:
         # confirm the state that this was decided on, so it has to be a fresh one.
         self.without_effect: set[str] = set()
         self._changed: dict[str, tuple[StreamKind, str]] = {}
-
-    @property
-    def now(self) -> datetime:
-        """Business time at which this is decided."""
-        return self._now
 
     def require(self, streams: Iterable[str]) -> None:
         missing = [stream for stream in streams if stream not in self.entries]
@@ -147,7 +143,7 @@ class Workspace:
         if absent_guards or absent_documents:
             raise Missing(guards=absent_guards, documents=absent_documents)
         situation = self._situation(
-            now=self._now,
+            now=self.now,
             guards={key: self._guards[key] for key in needs.guards},
             documents={
                 d: self._loaded.documents[d] for d in needs.documents if d in self._loaded.documents
@@ -164,7 +160,7 @@ class Workspace:
         """State one fact of the machinery's own, which no decision precedes."""
         self.require([stream])
         kind, identity = self._room.kind_of(stream)
-        situation = self._situation(now=self._now, guards={}, documents={})
+        situation = self._situation(now=self.now, guards={}, documents={})
         tell = Tell(kind.name, identity, command)
         self._fold(tell, Decided([fact]), situation, cause, command.by)
 
@@ -199,7 +195,7 @@ class Workspace:
                 head=head,
                 heard_lamport=cause.lamport if of_this_case else 0,
                 heard=cause.heard if of_this_case else {},
-                now=self._now,
+                now=self.now,
             )
             state, head = kind.evolve(state, fact, recorded), recorded.head
             self._collect(fact, recorded)

@@ -40,8 +40,7 @@ BEGIN
         SELECT (SELECT f.subject FROM facts f WHERE f.stream = u.stream AND f.version = 1)
             FROM unnest(p_streams) AS u(stream)
     LOOP
-        IF NOT EXISTS (SELECT 1 FROM case_scope c WHERE c.subject = one.subject AND c.to_day IS NULL
-                       AND c.organisation = ANY (p_organisations))
+        IF NOT in_scope(one.subject, p_organisations)
            AND EXISTS (SELECT 1 FROM facts f WHERE f.subject = one.subject) THEN
             RAISE EXCEPTION 'out of scope' USING ERRCODE = 'BF005';
         END IF;
