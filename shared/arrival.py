@@ -16,6 +16,7 @@ import orjson
 
 from shared.chain import place_of
 from shared.fact import BORN, BrokenRecord, Recorded, claimed_by_headers, recorded_from_headers
+from shared.room import Todo
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -87,6 +88,8 @@ class Arrival:
     # Reason, what it waits for and whether it was released, as the table has it.
     held_as: tuple[str, str, bool] = ("", "", False)
     discard: Discard | None = None
+    # What the room does with the fact, once that has been asked; it follows from the fact alone.
+    todos: Sequence[Todo] | None = None
 
     @property
     def place(self) -> Place:

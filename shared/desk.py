@@ -11,7 +11,8 @@ import asyncio
 import random
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -237,7 +238,7 @@ class Desk:
         entry, fresh = await self._entry(stream, organisations, fresh=fresh)
         try:
             answer, workspace = await self.decide(
-                lambda w: w.tell(tell, cause, actor), {stream: entry}, ids
+                lambda w: w.tell(tell, cause, actor), Loaded({stream: entry}), ids
             )
             if stream in workspace.without_effect:
                 if not fresh or await self.reference.refresh():
@@ -284,11 +285,11 @@ class Desk:
     async def decide(
         self,
         fold: Callable[[Workspace], Result],
-        entries: dict[str, Entry] | None = None,
+        loaded: Loaded | None = None,
         ids: DrawnIds | None = None,
     ) -> tuple[Result, Workspace]:
         """Run ``fold`` on a workspace, fetching what it misses and starting it again."""
-        loaded = Loaded(dict(entries or {}), {}, {}, set())
+        loaded = loaded or Loaded()
         ids = ids or DrawnIds()
         now = self.clock.now()
         situation = partial(
@@ -305,28 +306,55 @@ class Desk:
             try:
                 return fold(workspace), workspace
             except Missing as missing:
-                loaded.entries.update(await self._at_hand(missing.streams))
-                loaded.guards.update(await self.store.guards(missing.guards))
-                loaded.documents.update(await self.store.documents(missing.documents))
-                loaded.asked_documents.update(missing.documents)
+                await self._bring(loaded, missing)
 
-    async def _at_hand(self, streams: Sequence[str]) -> dict[str, Entry]:
-        """From the cache where it has them; the rest in one load."""
-        found = {s: self._cache[s] for s in streams if s in self._cache}
-        rest = [s for s in streams if s not in found]
-        return {**found, **(await self.load(rest) if rest else {})}
+    async def prepare(self, loaded: Loaded, tells: Iterable[Tell]) -> None:
+        """Fetch beforehand what these commands ask for as things stand, in one question of a kind.
+
+        A decision that needs more names it (``Missing``), so nothing depends on this being all.
+        """
+        asked = [(tell, self.room.kinds[tell.kind].stream(tell.identity)) for tell in tells]
+        await self._bring(loaded, Missing({stream for _, stream in asked}))
+        missing = Missing()
+        for tell, stream in asked:
+            act = self.room.kinds[tell.kind].acts[type(tell.command)]
+            entry = loaded.entries[stream]
+            if entry.head.version or act.opens:
+                # What raises here will raise where it is decided, and be told of there.
+                with suppress(Exception):
+                    needs = act.needs(entry.state, tell.command)
+                    missing.add(Missing((), needs.guards, needs.documents))
+        await self._bring(loaded, missing)
+
+    async def _bring(self, loaded: Loaded, missing: Missing) -> None:
+        """Add what is missing: streams from the cache where it has them, all else as stored."""
+        wanted = [stream for stream in missing.streams if stream not in loaded.entries]
+        loaded.entries.update((s, self._cache[s]) for s in wanted if s in self._cache)
+        await self._read(loaded, [s for s in wanted if s not in loaded.entries])
+        loaded.guards.update(await self.store.guards(dict.fromkeys(missing.guards)))
+        loaded.documents.update(await self.store.documents(dict.fromkeys(missing.documents)))
+        loaded.asked_documents.update(missing.documents)
+
+    async def _read(self, loaded: Loaded, streams: Sequence[str]) -> None:
+        if streams:
+            loaded.entries.update(await self.load(streams))
+            loaded.read_streams.update(streams)
 
     async def decide_for_good(
-        self, fold: Callable[[Workspace], Result]
+        self, fold: Callable[[Workspace], Result], tells: Iterable[Tell] = ()
     ) -> tuple[Result, Workspace]:
-        """As ``decide``, but nothing is refused on a state or reference copy of yesterday's."""
-        fresh: dict[str, Entry] = {}
+        """As ``decide``, but nothing is refused on a state or reference copy of yesterday's.
+
+        ``tells`` are the commands that will most likely be decided: what they need comes at once.
+        """
+        loaded = Loaded()
         ids = DrawnIds()
+        await self.prepare(loaded, tells)
         while True:
-            result, workspace = await self.decide(fold, fresh, ids)
-            doubtful = [s for s in workspace.without_effect if s not in fresh]
+            result, workspace = await self.decide(fold, loaded, ids)
+            doubtful = workspace.without_effect - loaded.read_streams
             if doubtful:
-                fresh.update(await self.load(doubtful))
+                await self._read(loaded, sorted(doubtful))
             elif not workspace.without_effect or not await self.reference.refresh():
                 return result, workspace
 

@@ -103,15 +103,19 @@ class Registry:
         cls = self._classes.get(name)
         return cls is not None and 1 <= version <= cls.schema_version
 
+    def class_of(self, name: str, version: int) -> type[Fact]:
+        """What a stored fact is read as. Raises UnknownFact."""
+        if not self.knows(name, version):
+            raise UnknownFact(name, version)
+        return self._classes[name]
+
     def read(self, name: str, version: int, data: bytes | str) -> Fact:
         """Read stored data as today's fact. Raises UnknownFact, or ValueError if it is broken.
 
         Schemas evolve by addition: a field too many is a newer build's, and is left where it is,
         in the bytes. What is written stays closed.
         """
-        if not self.knows(name, version):
-            raise UnknownFact(name, version)
-        cls = self._classes[name]
+        cls = self.class_of(name, version)
         if version == cls.schema_version:
             return cls.model_validate_json(data, extra="ignore")
         raw: dict[str, Any] = orjson.loads(data)

@@ -1,9 +1,9 @@
 """Hearing: what a service does with the facts of others, once each and after their causes.
 
-A batch of records is judged and decided in memory; effects, watermarks, offsets and whatever has
-to wait are stored in one write. Waiting for a cause, for a missing version, behind a quarantined
-record or for a newer build is one mechanism: the table ``held``, with one drain. The consumer
-that brings the records is in ``shared.listening``; the rules are the rooms' own.
+A batch of records is judged and decided in memory (``shared.judging``); effects, watermarks,
+offsets and whatever has to wait are stored in one write. Waiting for a cause, for a missing
+version, behind a quarantined record or for a newer build is one mechanism: the table ``held``,
+with one drain. The consumer that brings the records is in ``shared.listening``.
 """
 
 from __future__ import annotations
@@ -20,16 +20,10 @@ import asyncpg
 import orjson
 import structlog
 
-from shared import discarding
 from shared.arrival import (
-    BLOCKS_ITS_KEY,
     EFFECT_FAILED,
     LEAVES_BY_ITSELF,
-    QUARANTINED,
-    WAITING_BEHIND,
     WAITING_FOR_BUILD,
-    WAITING_FOR_CAUSE,
-    WAITING_FOR_VERSION,
     Arrival,
     Place,
     in_causal_order,
@@ -37,13 +31,13 @@ from shared.arrival import (
 from shared.clock import ClockError
 from shared.desk import Desk
 from shared.event_store import DATA_CLASSES, Clash, Conflict, is_passing
-from shared.fact import Recorded, UnknownFact
+from shared.fact import UnknownFact
 from shared.held import HeldQueues
-from shared.judged import EffectFailed, Judged, OneByOne, is_repeat, offsets_after
+from shared.judged import EffectFailed, Judged, OneByOne, offsets_after
+from shared.judging import Judge
 from shared.recovered import Recovered
-from shared.room import ReferenceRow, Refusal, Tell, Todo
 from shared.telemetry import CONFLICTS, FUTURE_FACTS, HEARD_FACTS, REFUSED_REACTIONS
-from shared.workspace import Cause, Missing, Workspace
+from shared.workspace import Workspace
 from shared.write import Write
 
 log = structlog.get_logger()
@@ -65,9 +59,8 @@ class Hearing:
         self._room = desk.room
         self._schema = desk.store.schema
         self._queues = HeldQueues(desk.store)
-        self._heard_kinds = frozenset(k for kinds in self._room.hears.values() for k in kinds)
+        self._judge = Judge(desk.room, desk.mac)
         self._turn = asyncio.Lock()
-        self._recovered: Recovered | None = None
         # Position after the last record whose effects are stored, by (topic, partition).
         self.positions: dict[tuple[str, int], int] = {}
         self.held_by_reason: dict[str, int] = {}
@@ -162,15 +155,10 @@ class Hearing:
         self._alarm()
         if not any(group.decided or group.reason in LEAVES_BY_ITSELF for group in groups):
             return
-        known = [group.build for group in groups if group.build and self._knows(group.build)]
+        known = [group.build for group in groups if group.build and self._judge.knows(group.build)]
         keys = await self._queues.keys_to_sweep(known)
         if keys:
             await self._until_stored([], keys)
-
-    def _knows(self, build: str) -> bool:
-        """Whether this build reads what another one waits for: a type and its version."""
-        name, _, version = build.rpartition(" ")
-        return version.isdecimal() and self._room.reads.knows(name, int(version))
 
     def _alarm(self) -> None:
         """What is held for too long is said aloud, once a while."""
@@ -190,8 +178,8 @@ class Hearing:
         Only where something is held, or will be, are the queues of those keys locked, and all of
         it is read and judged again under the lock.
         """
-        if self._recovered is None:
-            self._recovered = await Recovered.load(self._desk.store.worker, self._schema)
+        if self._judge.recovered is None:
+            self._judge.recovered = await Recovered.load(self._desk.store.worker, self._schema)
         locked: set[str] = set()
         while True:
             async with self._queues.locked(locked):
@@ -285,9 +273,13 @@ class Hearing:
     ) -> tuple[Judged, Workspace]:
         """Judge until no effect raises; one that does is held, if it does on fresh states too."""
         doubted: set[Place] = set()
+        # One by one, what raises is to be laid to the one that was tried: nothing comes beforehand.
+        tells = self._judge.tells(queue, marks) if one is None else ()
         while True:
             try:
-                return await self._desk.decide_for_good(lambda w: self._judge(w, queue, marks, one))
+                return await self._desk.decide_for_good(
+                    lambda w: self._judge.pass_over(w, queue, marks, one), tells
+                )
             except EffectFailed as failed:
                 if failed.arrival.place not in doubted:
                     doubted.add(failed.arrival.place)
@@ -325,172 +317,6 @@ class Hearing:
             list(streams),
         )
         return {row["stream"]: row["version"] for row in rows}
-
-    def _judge(
-        self,
-        workspace: Workspace,
-        queue: Sequence[Arrival],
-        marks: Mapping[str, int],
-        one: OneByOne | None,
-    ) -> Judged:
-        """Pass over the queue until nothing moves any more; what is left has to wait."""
-        judged = Judged(marks=dict(marks))
-        left = list(queue)
-        moved = True
-        while moved and not (one is not None and judged.effects):
-            moved = False
-            blocked: set[str] = set()
-            waiting: list[Arrival] = []
-            missing = Missing()
-            for arrival in left:
-                if is_repeat(arrival, judged.marks):
-                    judged.done.append(arrival)
-                    continue
-                asked = arrival.discard is not None
-                if arrival.key in blocked and not asked:
-                    if arrival.reason not in QUARANTINED:
-                        arrival.reason, arrival.waits_for = WAITING_BEHIND, ""
-                    waiting.append(arrival)
-                    continue
-                try:
-                    take = self._is_discarded if asked else self._takes_effect
-                    if take(workspace, arrival, judged, one):
-                        judged.done.append(arrival)
-                        moved = True
-                        continue
-                    if arrival.reason in BLOCKS_ITS_KEY:
-                        blocked.add(arrival.key)
-                except Missing as needed:
-                    missing.add(needed)
-                    blocked.add(arrival.key)
-                    if one is not None:
-                        raise
-                waiting.append(arrival)
-            if missing:
-                raise missing
-            left = waiting
-        judged.left = left
-        if one is not None and judged.effects:
-            judged.unfinished = True
-        return judged
-
-    def _is_discarded(
-        self, workspace: Workspace, arrival: Arrival, judged: Judged, one: OneByOne | None
-    ) -> bool:
-        """True if it is put aside as its operator asked: stated, and its version passed."""
-        discard = arrival.discard
-        if discard is None:
-            return False
-        passed = discarding.passed_version(arrival, discard)
-        is_next = passed is not None and passed[1] == judged.marks.get(passed[0], 0) + 1
-        if arrival.recorded is not None and not is_next:
-            return False
-        if passed is not None and not (is_next and self._listens_to(passed[0])):
-            # A claim that leads nowhere: the record goes, the fact of that place may still come.
-            passed = None
-        if one is not None:
-            if judged.effects:
-                return False
-            one.tried = arrival
-        try:
-            stream = discarding.stream_for(workspace, self._room, arrival.key)
-            fact = discarding.fact_of(arrival, discard, passed, self._desk.mac)
-            command, cause = discarding.word_of(discard), discarding.cause_of(arrival)
-            workspace.state(stream, command, fact, cause)
-        except Missing:
-            raise
-        except Exception as error:
-            raise EffectFailed(arrival, error) from error
-        if passed is not None:
-            judged.marks[passed[0]] = passed[1]
-        judged.discarded += 1
-        return True
-
-    def _takes_effect(
-        self, workspace: Workspace, arrival: Arrival, judged: Judged, one: OneByOne | None
-    ) -> bool:
-        """True if its effect is folded in; else it has to wait, or is for the next write."""
-        recorded = arrival.recorded
-        if recorded is None:
-            arrival.released = False
-            return False
-        if arrival.reason in QUARANTINED and not arrival.released:
-            return False
-        if arrival.reason == WAITING_FOR_BUILD and not self._knows(arrival.waits_for):
-            return False
-        waits = self._waits_for(recorded, judged.marks)
-        if waits is not None:
-            arrival.reason, arrival.waits_for = waits
-            return False
-        if one is not None:
-            if judged.effects:
-                return False
-            one.tried = arrival
-        try:
-            took_effect = self._effect(workspace, recorded, judged)
-        except Missing:
-            raise
-        except UnknownFact as unknown:
-            arrival.reason = WAITING_FOR_BUILD
-            arrival.waits_for = f"{unknown.name} {unknown.version}"
-            return False
-        except Exception as error:
-            raise EffectFailed(arrival, error) from error
-        if not took_effect:
-            judged.unfinished = True
-            return False
-        judged.marks[recorded.stream] = recorded.version
-        judged.heard += 1
-        judged.future += recorded.recorded_at > workspace.now + FUTURE
-        return True
-
-    def _waits_for(self, recorded: Recorded, marks: Mapping[str, int]) -> tuple[str, str] | None:
-        """Why a record that can be read has to wait, and for what; None if it need not."""
-        mark = marks.get(recorded.stream, 0)
-        if recorded.version > mark + 1:
-            return WAITING_FOR_VERSION, f"{recorded.stream} {mark + 1}"
-        ahead = self._cause_ahead(recorded, marks)
-        if ahead:
-            return WAITING_FOR_CAUSE, ahead
-        return None
-
-    def _cause_ahead(self, recorded: Recorded, marks: Mapping[str, int]) -> str:
-        """The first cause that this listener has not taken in yet, or nothing."""
-        for stream, version in sorted(recorded.heard.items()):
-            if marks.get(stream, 0) < version and self._listens_to(stream):
-                return f"{stream} {version}"
-        return ""
-
-    def _listens_to(self, stream: str) -> bool:
-        return stream.partition("-")[0] in self._heard_kinds
-
-    def _effect(self, workspace: Workspace, recorded: Recorded, judged: Judged) -> bool:
-        """Fold the reaction in; False if it has to be decided after this write.
-
-        A command is decided on the reference copy as stored, so not in the write of a new row.
-        """
-        fact = recorded.read(self._room.reads)
-        reaction = self._room.reactions.get(type(fact))
-        if reaction is None:
-            return True
-        todos = [t for t in reaction(fact, recorded) if not self._is_recovered(t, recorded)]
-        if workspace.write.reference and any(isinstance(todo, Tell) for todo in todos):
-            return False
-        cause = Cause.of(recorded)
-        for todo in todos:
-            if isinstance(todo, ReferenceRow):
-                workspace.write.reference.append(todo)
-                continue
-            answer = workspace.tell(todo, cause)
-            if isinstance(answer, Refusal):
-                judged.refused[type(todo.command).__name__, answer.code] += 1
-        return True
-
-    def _is_recovered(self, todo: Todo, heard: Recorded) -> bool:
-        """Whether what is asked for happened before the service was restored, and is back."""
-        if self._recovered is None or not isinstance(todo, Tell):
-            return False
-        return self._recovered.has(self._room.kinds[todo.kind].stream(todo.identity), heard)
 
 
 def _streams_named(queue: Sequence[Arrival]) -> set[str]:

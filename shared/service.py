@@ -48,7 +48,7 @@ from shared.timers import Timers
 log = structlog.get_logger()
 
 # New objects before the young, the middle-aged and the old are looked through for circles.
-COLLECTED_AFTER: Final = (20_000, 20, 50)
+COLLECTED_AFTER: Final = (50_000, 20, 200)
 COMMAND_TIMEOUT_SECONDS: Final = 30.0
 NEWER_BUILD: Final = Refusal(
     "newer-build",

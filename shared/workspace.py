@@ -91,10 +91,12 @@ class Missing(Exception):
 class Loaded:
     """What the desk has fetched for a workspace."""
 
-    entries: dict[str, Entry]
-    guards: dict[str, int]
-    documents: dict[tuple[str, str], Mapping[str, Any]]
-    asked_documents: set[tuple[str, str]]
+    entries: dict[str, Entry] = field(default_factory=dict)
+    guards: dict[str, int] = field(default_factory=dict)
+    documents: dict[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    asked_documents: set[tuple[str, str]] = field(default_factory=set)
+    # Streams whose entries were read from the log for this decision, not taken from the cache.
+    read_streams: set[str] = field(default_factory=set)
 
 
 class Workspace:
