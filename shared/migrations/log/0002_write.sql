@@ -143,7 +143,8 @@ BEGIN
                               p_traceparents)
                       AS u(stream, version, fact_id, type, subject, envelope, data, hash, traceparent)) AS n
             WHERE n.version = 1 OR n.before = n.version - 1
-               OR EXISTS (SELECT 1 FROM facts f WHERE f.stream = n.stream AND f.version = n.version - 1)
+               -- A value, not EXISTS: planned while the log is small, EXISTS would hash the whole of it.
+               OR (SELECT f.version FROM facts f WHERE f.stream = n.stream AND f.version = n.version - 1) IS NOT NULL
             ORDER BY n.stream COLLATE "C", n.version;
     END IF;
     GET DIAGNOSTICS changed = ROW_COUNT;
