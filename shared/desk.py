@@ -235,11 +235,11 @@ class Desk:
     ) -> Done | Refusal | None:
         """Decide and write once; None if it must be decided again on a fresh load."""
         stream, subject = self._names(tell)
-        entry, fresh = await self._entry(stream, organisations, fresh=fresh)
+        entry, fresh = await self._entry(tell, organisations, fresh=fresh)
         try:
-            answer, workspace = await self.decide(
-                lambda w: w.tell(tell, cause, actor), Loaded({stream: entry}), ids
-            )
+            loaded = Loaded({stream: entry})
+            await self.prepare(loaded, [tell])
+            answer, workspace = await self.decide(lambda w: w.tell(tell, cause, actor), loaded, ids)
             if stream in workspace.without_effect:
                 if not fresh or await self.reference.refresh():
                     self.forget([stream])
@@ -255,12 +255,21 @@ class Desk:
             return await self._repeated(key)
 
     async def _entry(
-        self, stream: str, organisations: Sequence[str] | None, *, fresh: bool
+        self, tell: Tell, organisations: Sequence[str] | None, *, fresh: bool
     ) -> tuple[Entry, bool]:
-        """The state at hand and whether it was read just now; the cache is only caught up."""
+        """The state at hand and whether it was read just now; the cache is only caught up.
+
+        A command that may open its stream is taken to open it: if it does not, the write or the
+        refusal says so, and it is decided again on what is there.
+        """
+        kind = self.room.kinds[tell.kind]
+        stream = kind.stream(tell.identity)
         cached = self._cache.get(stream)
-        if cached is not None and not fresh:
-            return cached, False
+        if not fresh:
+            if cached is not None:
+                return cached, False
+            if kind.acts[type(tell.command)].opens:
+                return Entry(kind.initial(tell.identity), Head()), False
         since = cached.head.version if cached else 0
         if organisations is None:
             facts = (await self.store.load_many({stream: since}))[stream]
@@ -324,7 +333,8 @@ class Desk:
                 with suppress(Exception):
                     needs = act.needs(entry.state, tell.command)
                     missing.add(Missing((), needs.guards, needs.documents))
-        await self._bring(loaded, missing)
+        if missing:
+            await self._bring(loaded, missing)
 
     async def _bring(self, loaded: Loaded, missing: Missing) -> None:
         """Add what is missing: streams from the cache where it has them, all else as stored."""
