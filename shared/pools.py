@@ -17,6 +17,8 @@ PLANS_BY_INDEX: Final = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    "enable_bitmapscan": "off",  # a whole index is a whole table
+    "enable_material": "off",
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }

@@ -11,8 +11,10 @@ WITH_THE_BANK: Final = ("sending", "unresolved", "accepted")
 # Every payout with the bank has a timer, so the few timers are looked through, not all payouts.
 QUERY: Final = (
     "SELECT p.status, count(*) AS payouts, min(p.document::json->>'issued_on') AS oldest_on "
-    "FROM {schema}.views p WHERE p.model = $1 AND p.status = ANY ($2) AND p.stream IN "
-    "(SELECT t.stream FROM {schema}.views t WHERE t.model = 'timer') GROUP BY p.status"
+    "FROM (SELECT DISTINCT t.stream FROM {schema}.views t WHERE t.model = 'timer' OFFSET 0) AS t "
+    "CROSS JOIN LATERAL (SELECT v.status, v.document FROM {schema}.views v "
+    "WHERE v.stream = t.stream AND v.model = $1 OFFSET 0) AS p "
+    "WHERE p.status = ANY ($2) GROUP BY p.status"
 )
 
 

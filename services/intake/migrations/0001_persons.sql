@@ -39,7 +39,7 @@ END $$;
 
 -- Writers of the same persons meet at their open_file guard rows first, so they can't deadlock.
 CREATE OR REPLACE FUNCTION own_rows(rows jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE persons p SET household_id = r.household_id
         FROM jsonb_to_recordset(rows) AS r(person_id text, household_id text)

@@ -51,7 +51,7 @@ CREATE TRIGGER instructions_stay_whole BEFORE TRUNCATE ON instructions
 -- Enters the postings of one write: zero per fact and fund, and what a fund has available is the
 -- same in the ledger as in the guard row, which this write has locked already.
 CREATE FUNCTION enter_postings(rows jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     item record;
 BEGIN
@@ -61,44 +61,49 @@ BEGIN
              amount_fen bigint, stream text, version integer, occurred_on date, award_id text, payout_id text)
         WHERE kind = 'posting';
     FOR item IN
-        SELECT fact_id, fund FROM jsonb_to_recordset(rows) AS r(kind text, fact_id text, fund text, amount_fen bigint)
-        WHERE kind = 'posting' GROUP BY fact_id, fund HAVING sum(amount_fen) <> 0
+        SELECT fund, account, sum(amount_fen)::bigint AS moved,
+               min(fact_id) FILTER (WHERE of_the_fact <> 0) AS unbalanced
+        FROM (SELECT r.*, sum(amount_fen) OVER (PARTITION BY fact_id, fund) AS of_the_fact
+              FROM jsonb_to_recordset(rows) AS r(kind text, fact_id text, fund text, account text, amount_fen bigint)
+              WHERE kind = 'posting') AS r
+        GROUP BY fund, account ORDER BY fund COLLATE "C", account COLLATE "C"
     LOOP
-        RAISE EXCEPTION 'the postings of % are not balanced', item.fact_id USING ERRCODE = 'check_violation';
-    END LOOP;
-    FOR item IN
-        SELECT fund, account, sum(amount_fen)::bigint AS moved
-        FROM jsonb_to_recordset(rows) AS r(kind text, fund text, account text, amount_fen bigint)
-        WHERE kind = 'posting' GROUP BY fund, account ORDER BY fund COLLATE "C", account COLLATE "C"
-    LOOP
-        INSERT INTO balances (fund, account, balance_fen) VALUES (item.fund, item.account, 0)
-            ON CONFLICT (fund, account) DO NOTHING;
-        UPDATE balances SET balance_fen = balance_fen + item.moved
-            WHERE fund = item.fund AND account = item.account
-              AND (account = 'source' OR balance_fen + item.moved >= 0);
-        IF NOT FOUND THEN
-            -- Another write has moved this money meanwhile: decide again on a fresh state.
-            RAISE EXCEPTION 'account % of % moved', item.account, item.fund USING ERRCODE = 'BF003';
+        IF item.unbalanced IS NOT NULL THEN
+            RAISE EXCEPTION 'the postings of % are not balanced', item.unbalanced USING ERRCODE = 'check_violation';
         END IF;
-        IF item.account = 'credited' AND NOT EXISTS (
-            SELECT FROM balances b JOIN guards g ON g.key = 'fund|' || b.fund || '|available'
-            WHERE b.fund = item.fund AND b.account = 'credited' AND b.balance_fen = g.value
-        ) THEN
-            RAISE EXCEPTION 'fund % is not what its guard row says', item.fund USING ERRCODE = 'check_violation';
+        LOOP
+            UPDATE balances SET balance_fen = balance_fen + item.moved
+                WHERE fund = item.fund AND account = item.account
+                  AND (account = 'source' OR balance_fen + item.moved >= 0);
+            EXIT WHEN FOUND;
+            INSERT INTO balances (fund, account, balance_fen) VALUES (item.fund, item.account, 0)
+                ON CONFLICT (fund, account) DO NOTHING;
+            IF NOT FOUND THEN
+                -- Another write has moved this money meanwhile: decide again on a fresh state.
+                RAISE EXCEPTION 'account % of % moved', item.account, item.fund USING ERRCODE = 'BF003';
+            END IF;
+        END LOOP;
+        IF item.account = 'credited' THEN
+            IF NOT EXISTS (SELECT FROM balances b JOIN guards g ON g.key = 'fund|' || b.fund || '|available'
+                           WHERE b.fund = item.fund AND b.account = 'credited' AND b.balance_fen = g.value) THEN
+                RAISE EXCEPTION 'fund % is not what its guard row says', item.fund USING ERRCODE = 'check_violation';
+            END IF;
         END IF;
     END LOOP;
 END $$;
 
 CREATE OR REPLACE FUNCTION own_rows(rows jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM enter_postings(rows);
-    INSERT INTO instructions (stream, version, fact_id, type, subject, envelope, data, hash)
-        SELECT i.stream, i.version, i.fact_id, i.type, i.subject, i.envelope, i.data, i.hash
-        FROM jsonb_array_elements(rows) WITH ORDINALITY AS r(item, ord),
-             jsonb_to_record(r.item) AS i(kind text, stream text, version integer, fact_id text, type text,
-                                          subject text, envelope text, data text, hash text)
-        WHERE i.kind = 'instruction' ORDER BY r.ord;
+    IF rows @? '$[*].kind ? (@ == "instruction")' THEN
+        INSERT INTO instructions (stream, version, fact_id, type, subject, envelope, data, hash)
+            SELECT i.stream, i.version, i.fact_id, i.type, i.subject, i.envelope, i.data, i.hash
+            FROM jsonb_array_elements(rows) WITH ORDINALITY AS r(item, ord),
+                 jsonb_to_record(r.item) AS i(kind text, stream text, version integer, fact_id text, type text,
+                                              subject text, envelope text, data text, hash text)
+            WHERE i.kind = 'instruction' ORDER BY r.ord;
+    END IF;
 END $$;
 
 -- A fund's balances, for whoever may see the fund.

@@ -6,26 +6,31 @@
 CREATE FUNCTION own_rows(rows jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$;
 
 CREATE FUNCTION change_guard(p_key text, p_delta bigint, p_expect bigint, p_minimum bigint, p_maximum bigint)
-RETURNS void LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+RETURNS void LANGUAGE plpgsql AS $$
 DECLARE held_value bigint;
 BEGIN
-    INSERT INTO guards (key, value) VALUES (p_key, 0) ON CONFLICT (key) DO NOTHING;
-    SELECT value INTO held_value FROM guards WHERE key = p_key FOR UPDATE;
+    IF p_delta <> 0 THEN
+        INSERT INTO guards AS g (key, value) VALUES (p_key, p_delta)
+            ON CONFLICT (key) DO UPDATE SET value = g.value + excluded.value
+            RETURNING g.value - p_delta INTO held_value;
+    ELSE
+        INSERT INTO guards (key, value) VALUES (p_key, 0) ON CONFLICT (key) DO NOTHING;
+        SELECT value INTO held_value FROM guards WHERE key = p_key FOR UPDATE;
+    END IF;
     IF (p_expect IS NOT NULL AND held_value <> p_expect)
        OR (p_minimum IS NOT NULL AND held_value + p_delta < p_minimum)
        OR (p_maximum IS NOT NULL AND held_value + p_delta > p_maximum) THEN
         RAISE EXCEPTION 'guard % moved', p_key USING ERRCODE = 'BF003';
     END IF;
-    IF p_delta <> 0 THEN
-        UPDATE guards SET value = value + p_delta WHERE key = p_key;
-    END IF;
 END $$;
 
 -- p is one JSON object with everything but the facts; the facts come as arrays, their bytes untouched.
+-- The functions that it calls do without a search_path of their own: they have this one's.
 CREATE FUNCTION write_facts(
     p jsonb,
     p_streams text[], p_versions integer[], p_ids text[], p_types text[], p_subjects text[],
-    p_envelopes text[], p_datas text[], p_hashes text[], p_traceparents text[]
+    p_envelopes text[], p_datas text[], p_hashes text[], p_traceparents text[],
+    p_for_office boolean DEFAULT false
 ) RETURNS bigint LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     item record;
@@ -42,18 +47,24 @@ BEGIN
         END LOOP;
     END IF;
     IF p ? 'watermarks' THEN
-        INSERT INTO watermarks (stream, version)
-            SELECT w.stream, w.version
-            FROM jsonb_to_recordset(p->'watermarks') AS w(stream text, was integer, version integer)
-            WHERE w.was = 0 ORDER BY w.stream COLLATE "C";
-        GET DIAGNOSTICS changed = ROW_COUNT;
-        UPDATE watermarks m SET version = w.version
-            FROM (SELECT l.stream, n.version
-                  FROM jsonb_to_recordset(p->'watermarks') AS n(stream text, was integer, version integer)
-                  JOIN watermarks l ON l.stream = n.stream AND l.version = n.was
-                  ORDER BY n.stream COLLATE "C" FOR UPDATE OF l) w
-            WHERE m.stream = w.stream;
-        GET DIAGNOSTICS moved = ROW_COUNT;
+        changed := 0;
+        moved := 0;
+        IF p @? '$.watermarks[*].was ? (@ == 0)' THEN
+            INSERT INTO watermarks (stream, version)
+                SELECT w.stream, w.version
+                FROM jsonb_to_recordset(p->'watermarks') AS w(stream text, was integer, version integer)
+                WHERE w.was = 0 ORDER BY w.stream COLLATE "C";
+            GET DIAGNOSTICS changed = ROW_COUNT;
+        END IF;
+        IF changed < jsonb_array_length(p->'watermarks') THEN
+            UPDATE watermarks m SET version = w.version
+                FROM (SELECT l.stream, n.version
+                      FROM jsonb_to_recordset(p->'watermarks') AS n(stream text, was integer, version integer)
+                      JOIN watermarks l ON l.stream = n.stream AND l.version = n.was
+                      ORDER BY n.stream COLLATE "C" FOR UPDATE OF l) w
+                WHERE m.stream = w.stream;
+            GET DIAGNOSTICS moved = ROW_COUNT;
+        END IF;
         IF changed + moved <> jsonb_array_length(p->'watermarks') THEN
             RAISE EXCEPTION 'a watermark moved' USING ERRCODE = 'BF004';
         END IF;
@@ -80,6 +91,10 @@ BEGIN
             ON CONFLICT (model, key) DO UPDATE SET organisation = excluded.organisation, role = excluded.role,
                 status = excluded.status, due_on = excluded.due_on, document = excluded.document
             WHERE views.stream = excluded.stream;  -- a row of another stream is never this one's to change
+        GET DIAGNOSTICS changed = ROW_COUNT;
+        IF p_for_office AND changed <> jsonb_array_length(p->'views') THEN
+            RAISE EXCEPTION 'beyond its streams' USING ERRCODE = 'BF005';
+        END IF;
     END IF;
     IF p ? 'own' THEN
         PERFORM own_rows(p->'own');

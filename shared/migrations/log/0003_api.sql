@@ -1,12 +1,14 @@
 -- What the api role may do: it has no right on facts, only these functions, which check scope once.
 -- depends: 0002_write
 
--- True if one of the organisations holds the subject or stands above its holder today.
+-- True if one of the organisations holds the subject or stands above its holder today. Not in sql,
+-- which would be planned anew in every transaction; called where the search_path is kept already.
 CREATE FUNCTION in_scope(p_subject text, p_organisations text[]) RETURNS boolean
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT EXISTS (SELECT 1 FROM case_scope
-                   WHERE subject = p_subject AND to_day IS NULL AND organisation = ANY (p_organisations))
-$$;
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM case_scope c
+                   WHERE c.subject = p_subject AND c.to_day IS NULL AND c.organisation = ANY (p_organisations));
+END $$;
 
 CREATE FUNCTION api_load(p_stream text, p_from integer, p_organisations text[])
 RETURNS TABLE (envelope text, data text, hash text, traceparent text)
@@ -26,44 +28,51 @@ CREATE FUNCTION api_write(
     p_streams text[], p_versions integer[], p_ids text[], p_types text[], p_subjects text[],
     p_envelopes text[], p_datas text[], p_hashes text[], p_traceparents text[]
 ) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-DECLARE one record;
 BEGIN
     -- What is heard and held is the worker's alone, and nothing is written but with a fact.
     IF cardinality(p_streams) = 0 OR p ?| ARRAY['watermarks', 'offsets', 'held', 'unheld', 'reheld'] THEN
         RAISE EXCEPTION 'not for an office' USING ERRCODE = 'BF005';
     END IF;
     -- A subject without facts is being born by this write; every other one must be in scope, also
-    -- the one that a stream has had from its birth, whatever the write says of it.
-    FOR one IN
-        SELECT u.subject FROM unnest(p_subjects) AS u(subject)
-        UNION
-        SELECT (SELECT f.subject FROM facts f WHERE f.stream = u.stream AND f.version = 1)
-            FROM unnest(p_streams) AS u(stream)
-    LOOP
-        IF NOT in_scope(one.subject, p_organisations)
-           AND EXISTS (SELECT 1 FROM facts f WHERE f.subject = one.subject) THEN
-            RAISE EXCEPTION 'out of scope' USING ERRCODE = 'BF005';
-        END IF;
-    END LOOP;
-    PERFORM hold_to_streams(p, p_streams, p_subjects, p_ids);  -- 0005_office
+    -- the one that a stream has had from its birth, whatever the write says of it. Both are asked as
+    -- values: for EXISTS the planner might read a whole table that was small when it planned.
+    IF EXISTS (
+        SELECT FROM unnest(p_streams, p_subjects) AS u(stream, subject)
+        CROSS JOIN LATERAL (VALUES
+            (u.subject), ((SELECT f.subject FROM facts f WHERE f.stream = u.stream AND f.version = 1))
+        ) AS s(subject)
+        WHERE (SELECT true FROM case_scope c WHERE c.subject = s.subject AND c.to_day IS NULL
+               AND c.organisation = ANY (p_organisations) LIMIT 1) IS NULL
+          AND (SELECT true FROM facts f WHERE f.subject = s.subject LIMIT 1)
+    ) THEN
+        RAISE EXCEPTION 'out of scope' USING ERRCODE = 'BF005';
+    END IF;
+    IF NOT is_held_to_streams(p, p_streams, p_subjects, p_ids) THEN  -- 0005_office
+        RAISE EXCEPTION 'beyond its streams' USING ERRCODE = 'BF005';
+    END IF;
     RETURN write_facts(p, p_streams, p_versions, p_ids, p_types, p_subjects,
-                       p_envelopes, p_datas, p_hashes, p_traceparents);
+                       p_envelopes, p_datas, p_hashes, p_traceparents, true);
 END $$;
 
 CREATE FUNCTION api_command(p_key text)
 RETURNS TABLE (body_mac text, stream text, first_version integer, last_version integer)
-LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-    SELECT c.body_mac, c.stream, c.first_version, c.last_version FROM commands c WHERE c.key = p_key
-$$;
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    RETURN QUERY SELECT c.body_mac, c.stream, c.first_version, c.last_version
+        FROM commands c WHERE c.key = p_key;
+END $$;
 
 -- Documents of this service's own read models, for deciding only, of those that it needs (0005_office).
 CREATE FUNCTION api_documents(p_models text[], p_keys text[])
 RETURNS TABLE (model text, key text, document text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    RETURN QUERY SELECT v.model, v.key, v.document FROM views v
-        JOIN unnest(p_models, p_keys) AS n(model, key) ON n.model = v.model AND n.key = v.key
-        WHERE v.model = ANY (office_documents());
+    -- OFFSET 0: one look by key for each, whatever a planner thinks of a table that is still small.
+    RETURN QUERY SELECT n.model, n.key, d.document
+        FROM unnest(p_models, p_keys) AS n(model, key)
+        CROSS JOIN LATERAL (SELECT v.document FROM views v
+                            WHERE v.model = n.model AND v.key = n.key OFFSET 0) AS d
+        WHERE n.model = ANY (office_documents());
 END $$;
 
 CREATE FUNCTION api_deny(p_actor text, p_attempt text, p_subject text) RETURNS void

@@ -16,12 +16,16 @@ RETURNS TABLE (key text, status text, subject text, stream text, organisation te
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM set_config('app.organisations', array_to_string(p_organisations, ','), true);
+    -- The first of each office, then of all: no more is read than a page for each.
     RETURN QUERY
-        SELECT v.key, v.status, v.subject, v.stream, v.organisation, v.role, v.due_on, v.document
-        FROM views v
-        WHERE v.model = 'work' AND v.organisation = ANY (p_organisations) AND v.role = ANY (p_roles)
-          AND v.key > p_after
-        ORDER BY v.key LIMIT p_limit;
+        SELECT w.* FROM (SELECT DISTINCT o FROM unnest(p_organisations) AS o) AS o(organisation)
+        CROSS JOIN (SELECT DISTINCT r FROM unnest(p_roles) AS r) AS r(role)
+        CROSS JOIN LATERAL (
+            SELECT v.key, v.status, v.subject, v.stream, v.organisation, v.role, v.due_on, v.document
+            FROM views v
+            WHERE v.model = 'work' AND v.organisation = o.organisation AND v.role = r.role AND v.key > p_after
+            ORDER BY v.key LIMIT p_limit) AS w
+        ORDER BY w.key LIMIT p_limit;
 END $$;
 
 GRANT EXECUTE ON FUNCTION

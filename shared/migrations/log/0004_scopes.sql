@@ -13,7 +13,7 @@ ALTER TABLE reference
 -- the holder first. One way to write one history: what held for no day leaves no row, what never
 -- ended stays one row, and a day before the last change counts as the day of that change.
 CREATE FUNCTION move_scopes(p_items jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 DECLARE items jsonb;
 BEGIN
     SELECT jsonb_agg(jsonb_build_object(
@@ -46,7 +46,7 @@ END $$;
 -- then the subjects that were given a holder. `tree` is how often the tree had moved when all this was
 -- decided; who moves it is alone with it, who gives scope stands beside others who do.
 CREATE FUNCTION write_scopes(p jsonb) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql AS $$
 DECLARE
     known bigint := 0;
     drawn bigint;
@@ -81,7 +81,8 @@ BEGIN
         SELECT jsonb_agg(jsonb_build_object('subject', c.subject, 'from_day', p->'moved_on', 'organisations', r.list))
             INTO items
             FROM jsonb_array_elements(p->'rescopes') AS r(list)
-            JOIN case_scope c ON c.organisation = r.list->>0 AND c.holder AND c.to_day IS NULL;
+            CROSS JOIN LATERAL (SELECT h.subject FROM case_scope h WHERE h.organisation = r.list->>0
+                                AND h.holder AND h.to_day IS NULL OFFSET 0) AS c;
         IF items IS NOT NULL THEN
             PERFORM move_scopes(items);
         END IF;
