@@ -33,7 +33,7 @@ REPORT_SUFFIXES: Final = (".csv", ".xlsx")
 LONGEST_NAME: Final = 300
 MOST_WAITING: Final = 500
 # Intake's words for a household that is there already: told, and no error.
-ON_FILE: Final = frozenset(("form-entered-otherwise", "member-in-open-file"))
+ON_FILE: Final = frozenset(("form-entered-otherwise", "applicant-in-open-file"))
 
 
 def import_forms(

@@ -27,15 +27,18 @@ from tests.cli.forms import (
     write_csv,
     write_xlsx,
 )
+from tests.services.conftest import refusal
 from tests.services.intake.running import (
     HANDLER,
     OPENING,
     SECOND_HANDLER,
     STATION,
     Intake,
+    application,
     card,
     id_number,
     running_intake,
+    submission,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,26 +184,67 @@ def test_a_form_that_was_changed_after_it_went_in_is_on_file_and_stays_as_it_is(
 def test_a_household_with_an_open_file_is_on_file_on_any_day(
     intake: Intake, tmp_path: Path
 ) -> None:
+    """But not the household that counts one of its members: a person has to look at that one."""
     asyncio.run(_accepted(intake, 31))
     before = len(cases(intake))
-    listed = write_csv(tmp_path / "open.csv", table([applicant(31)]))
-    done = run(intake, str(listed))
-    assert (done.returncode, counts(done)) == (0, [0, 1, 0]), done
-    [line] = read_report(tmp_path / "open.csv.report.csv")
-    assert line["代码 code"] == "member-in-open-file"
+    listed = [applicant(31), applicant(32), child(32, 身份证号=id_number(31, "20120202"))]
+    file = write_csv(tmp_path / "open.csv", table(listed))
+    done = run(intake, str(file))
+    assert (done.returncode, counts(done)) == (1, [0, 1, 1]), done
+    assert [
+        (r["级别 level"], r["行 row"], r["代码 code"])
+        for r in read_report(tmp_path / "open.csv.report.csv")
+    ] == [
+        ("提示 note", "2", "applicant-in-open-file"),
+        ("错误 error", "4", "member-in-open-file"),
+    ]
     assert len(cases(intake)) == before
 
 
-async def _accepted(rooms: Intake, serial: int) -> None:
-    """A household that came to the window, and whose application was accepted."""
-    from tests.services.intake.running import submission
+def test_a_household_of_the_window_and_of_a_list_has_one_file(
+    intake: Intake, tmp_path: Path
+) -> None:
+    """Two applications, of which the station accepts one; it is told why not the other."""
+    file = write_csv(tmp_path / "both.csv", table([applicant(33)]))
+    at_window = asyncio.run(_submitted(intake, 33))
+    known = {case["case_id"] for case in cases(intake)}
+    assert counts(run(intake, str(file))) == [1, 0, 0]
+    [from_list] = {case["case_id"] for case in cases(intake)} - known
+    asyncio.run(_one_is_accepted(intake, at_window, from_list))
+    done = run(intake, str(file))
+    assert (done.returncode, counts(done)) == (0, [0, 1, 0]), done
 
+
+async def _submitted(rooms: Intake, serial: int) -> str:
+    """The case of a household that came to the window."""
     rooms.go_to(OPENING.date())
     body = submission(serial)
     body["members"][0]["id_number"] = applicant(serial)["身份证号"]
     async with rooms.client() as client:
-        case = (await client.post(HANDLER, "intake", "/cases", body))["subject"]
+        return str((await client.post(HANDLER, "intake", "/cases", body))["subject"])
+
+
+async def _accepted(rooms: Intake, serial: int) -> None:
+    case = await _submitted(rooms, serial)
+    async with rooms.client() as client:
         await client.post(STATION, "intake", f"/cases/{case}/accept", {"fund": "sample-city"})
+
+
+async def _one_is_accepted(rooms: Intake, one: str, other: str) -> None:
+    """The other is returned for that beside what it lacks, and once complete it is refused."""
+    async with rooms.client() as client:
+        await client.post(STATION, "intake", f"/cases/{one}/accept", {"fund": "sample-city"})
+        await client.post(STATION, "intake", f"/cases/{other}/return", {"defects": []})
+        returned = (await client.get(HANDLER, "intake", f"/cases/{other}"))["case"]
+        told = {(defect["code"], defect["field"]) for defect in returned["defects"]}
+        assert told > {("member_in_open_file", "members[0]")}
+        body = application(33)
+        body["members"][0]["id_number"] = applicant(33)["身份证号"]
+        await client.post(HANDLER, "intake", f"/cases/{other}/resubmit", body)
+        accepting = client.post(
+            STATION, "intake", f"/cases/{other}/accept", {"fund": "sample-city"}
+        )
+        assert await refusal(accepting) == (409, "member-in-open-file")
 
 
 def _entered(log: psycopg.Connection) -> int:
@@ -235,6 +279,8 @@ def test_a_run_that_is_killed_is_run_again_and_adds_nothing_twice(
     assert counts(done)[2] == 0
     assert sum(counts(done)) == households
     assert counts(done)[1] >= entered
+    # Nobody is "on file" for another reason than that their own form went in before.
+    assert read_report(tmp_path / "long.csv.report.csv") == []
     assert len(cases(intake)) == before + households
 
 

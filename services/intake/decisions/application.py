@@ -85,7 +85,7 @@ class SubmitApplication(Content):
 
 
 class EnterForm(SubmitApplication):
-    """A form from a list of paper forms; who is in an open file was entered before."""
+    """A form from a list of paper forms; an applicant who is in an open file is on file."""
 
 
 class ResubmitApplication(Content):
@@ -174,12 +174,30 @@ def needs_open_files_of(_: Case, command: EnterForm) -> Needs:
 
 
 def enter_form(state: Case, command: EnterForm, situation: Situation) -> Answer:
-    """As submitted, but a household that is on file is not entered a second time."""
+    """As submitted, but a household that is on file is not entered a second time.
+
+    The household is that of the applicant's file: theirs is on file, and there is nothing to do.
+    Where only somebody else of the form is in a file, another household counts them, and a person
+    has to find out which of the two is right.
+    """
     answer = submit(state, command, situation)
     if isinstance(answer, Refusal):
         return answer
     taken = members_in_open_files(command.members, situation.guards)
+    if situation.guards[open_file(command.applicant_id)] > 0:
+        return _household_on_file(command)
     return _taken_refused(taken) or answer
+
+
+def _household_on_file(command: EnterForm) -> Refusal:
+    persons = [member.person_id for member in command.members]
+    return Refusal(
+        "applicant_in_open_file",
+        "申请人已在有效档案中，一户一档",
+        "the applicant is in an open file: one file per household",
+        rule="DOMAIN §1",
+        field=f"members[{persons.index(command.applicant_id)}]",
+    )
 
 
 def _holder_refused(command: SubmitApplication, situation: Situation) -> Refusal | None:

@@ -7,6 +7,7 @@ import pytest
 
 from services.intake.decisions.application import (
     AcceptApplication,
+    EnterForm,
     LapseApplication,
     ResubmitApplication,
     ReturnApplication,
@@ -269,6 +270,21 @@ def test_a_member_in_another_open_file_stands_against_acceptance() -> None:
     stated = submitted().when(ReturnApplication(by=HANDLER), around).facts[0]
     assert isinstance(stated, ApplicationReturned)
     assert stated.defects == (Defect(code="member_in_open_file", field="members[1]"),)
+
+
+def test_a_paper_form_is_on_file_if_its_applicant_is() -> None:
+    """Two applications are of one household when the applicant's last file is; another household
+    that counts a member of an open file is refused, and nobody takes it for entered."""
+    form = EnterForm(**dict(submission()))
+    free = {f"open_file|{person_id}": 0 for person_id in (APPLICANT, CHILD)}
+    new_case().when(form, on(guards=free)).then_types(ApplicationSubmitted)
+    for taken, code, field in (
+        ((APPLICANT, CHILD), "applicant_in_open_file", "members[0]"),
+        ((APPLICANT,), "applicant_in_open_file", "members[0]"),
+        ((CHILD,), "member_in_open_file", "members[1]"),
+    ):
+        guards = free | {f"open_file|{person_id}": 1 for person_id in taken}
+        assert new_case().when(form, on(guards=guards)).refused(code).field == field
 
 
 def test_acceptance_holds_every_members_guard_at_one() -> None:
