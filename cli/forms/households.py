@@ -198,6 +198,9 @@ class _Reading:
             {c.path: self._cell(row, c, f"members[{index}].{c.path}") for c in OF_MEMBER}
             for index, row in enumerate(self._of.rows)
         ]
+        for index, row in enumerate(self._of.rows):
+            # A complaint about a member as such is about who they are.
+            self._of.origins[f"members[{index}]"] = (row, _COLUMN["id_number"])
         self._repeated_values()
         self._check_household(told, people)
         if self._of.lines:
