@@ -21,6 +21,7 @@ from bench.options import Options
 from bench.report import Result, UnsafeServer, line, show, surroundings
 from deploy.infrastructure import Infrastructure, InfrastructureError, start_infrastructure
 from deploy.native.process import CHECKOUT
+from shared.garbage import collect_seldom
 
 BENCHES: Final = ("append", "read", "load", "rebuild", "tail", "journey")
 FOLDER: Final = CHECKOUT / ".bangfu" / "bench"
@@ -97,6 +98,7 @@ def run_benches(
 def main(arguments: Sequence[str] | None = None) -> None:
     chosen = options(arguments)
     names = there() if chosen.name == "all" else [chosen.name]
+    collect_seldom()  # as a service does, for ours and for the limit
     try:
         with start_infrastructure(FOLDER) as infrastructure:
             done = run_benches(names, infrastructure, chosen)

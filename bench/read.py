@@ -1,8 +1,8 @@
 """Read: the whole log in its order, each fact's envelope and data as a dict.
 
-Ours is the reader that a rebuild uses. The limit is asyncpg alone: a prepared SELECT by position
-on one connection, page by page, and the same two parses of each row. A figure beside them is the
-limit without the parses: rows as they come.
+Ours is the reader of rebuilding and verifying, with another order. The limit is asyncpg alone: a
+prepared SELECT by position on one connection, page by page, and the same two parses of each row. A
+figure beside them is the limit without the parses: rows as they come.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from bench.log import SERVICE, Log, case_ids, fill, new_log
 from bench.options import Options
 from bench.report import Result
 from bench.rounds import COLUMNS, Arm, Rates, alternate
-from shared.store_reader import pages
+from shared.event_store import FACT_COLUMNS, all_recorded
+from shared.store_reader import row_pages
 
 STREAM_FACTS: Final = 100
 PAGE_ROWS: Final = 1_000
 OURS, LIMIT, ROWS = "ours", "limit", "rows"
+IN_ORDER: Final = f"SELECT {FACT_COLUMNS} FROM {SERVICE}.facts ORDER BY position"  # noqa: S608 - names of this file
 SELECT: Final = (
     "SELECT position, envelope, data, hash, traceparent"  # noqa: S608 - names of this file
     f" FROM {SERVICE}.facts WHERE position > $1 ORDER BY position LIMIT {PAGE_ROWS}"
@@ -30,9 +32,10 @@ SELECT: Final = (
 def ours(log: Log, connection: asyncpg.Connection, facts: int) -> Arm:
     async def read() -> None:
         found = 0
-        async for page in pages(connection, SERVICE):
-            kept = [(fact.attributes, fact.document) for fact in page.facts]
-            found += len(kept)
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            async for rows in row_pages(connection, IN_ORDER):
+                kept = [(fact.attributes, fact.document) for fact in all_recorded(rows)]
+                found += len(kept)
         assert found == facts, found
 
     return lambda: log.meter.measure(read(), facts)
@@ -53,13 +56,13 @@ def raw(log: Log, prepared: Any, facts: int, *, parsed: bool) -> Arm:
 
 
 async def run(options: Options) -> Result:
-    async with new_log(options.infrastructure.postgres_url, 1) as log, log.raw(1) as [connection]:
+    async with new_log(options.infrastructure.postgres_url, 1) as log, log.raw(2) as [one, other]:
         cases = case_ids(max(1, options.facts // STREAM_FACTS))
         await fill(log, cases, STREAM_FACTS)
         facts = len(cases) * STREAM_FACTS
-        prepared = await connection.prepare(SELECT)
+        prepared = await other.prepare(SELECT)
         arms = {
-            OURS: ours(log, connection, facts),
+            OURS: ours(log, one, facts),
             LIMIT: raw(log, prepared, facts, parsed=True),
             ROWS: raw(log, prepared, facts, parsed=False),
         }
@@ -76,7 +79,7 @@ def _result(rates: Rates) -> Result:
         COLUMNS,
         rows,
         (
-            "ours: shared.store_reader.pages, envelope and data as dicts",
+            "ours: shared.store_reader.row_pages, envelope and data as dicts",
             "limit: prepared SELECT, envelope and data parsed by orjson · rows: not parsed",
         ),
     )

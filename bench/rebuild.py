@@ -20,7 +20,7 @@ from bench.report import Result
 from bench.rounds import COLUMNS, Arm, Rates, alternate
 from shared.fact import Fact, Recorded
 from shared.rebuild.derive import COLUMNS as FACT_COLUMNS
-from shared.rebuild.service import FACTS_AT_ONCE, rebuild
+from shared.rebuild.service import ROWS_AT_ONCE, rebuild
 from shared.room import Room, StreamKind, View
 
 STREAM_FACTS: Final = 20
@@ -109,7 +109,7 @@ def limit(log: Log, streams: int, facts: int) -> Arm:
             cursor = await reading.cursor(
                 f"SELECT {FACT_COLUMNS} FROM {SERVICE}.facts ORDER BY stream, version"  # noqa: S608 - as above
             )
-            while rows := await cursor.fetch(FACTS_AT_ONCE):
+            while rows := await cursor.fetch(ROWS_AT_ONCE):
                 kept: list[dict[str, Any]] = [orjson.loads(row[4]) for row in rows]
                 found += len(kept)
                 upto = found * streams // facts

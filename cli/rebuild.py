@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,11 @@ from typing import Annotated, Any, Final
 import asyncpg
 import orjson
 import typer
+import uvloop
 
 from cli.rooms import SERVICES, room
 from cli.surroundings import Surroundings, aligned, refuse
+from shared.garbage import collect_seldom
 from shared.rebuild.service import (
     NoSuchModel,
     OnProgress,
@@ -46,9 +47,10 @@ def rebuild(
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url")
     names = [model] if model else []
+    collect_seldom()
     try:
         with progress_bar() as on_progress:
-            result = asyncio.run(
+            result = uvloop.run(
                 rebuild_room(
                     room(service),
                     surroundings.postgres_url,

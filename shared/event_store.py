@@ -79,16 +79,14 @@ class DueTimer:
 
 def recorded_from_row(row: asyncpg.Record) -> Recorded:
     """A stored fact from the columns envelope, hash, data and traceparent."""
-    return Recorded(
-        orjson.loads(row["envelope"]), row["hash"], row["data"].encode(), row["traceparent"]
-    )
+    return Recorded(orjson.loads(row["envelope"]), row["hash"], row["data"], row["traceparent"])
 
 
 def all_recorded(rows: Iterable[Any]) -> list[Recorded]:
     """The same for many rows that have these four columns (`FACT_COLUMNS`) and no other."""
     loads = orjson.loads
     return [
-        Recorded(loads(envelope), hash_, data.encode(), traceparent)
+        Recorded(loads(envelope), hash_, data, traceparent)
         for envelope, data, hash_, traceparent in rows
     ]
 

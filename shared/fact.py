@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
-from functools import cached_property, partial
+from datetime import date, datetime, tzinfo
+from functools import cached_property, lru_cache, partial
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, NamedTuple, Unpack
 
@@ -49,6 +49,9 @@ class Fact(Value):
 
     stored_name: ClassVar[str] = ""
     schema_version: ClassVar[int] = 1
+    # The same as an envelope names them.
+    schema_version_text: ClassVar[str] = "1"
+    schema_urn: ClassVar[str] = ""
 
     def __init_subclass__(
         cls, *, name: str = "", version: int = 1, **config: Unpack[ConfigDict]
@@ -56,6 +59,8 @@ class Fact(Value):
         super().__init_subclass__(**config)
         cls.stored_name = name
         cls.schema_version = version
+        cls.schema_version_text = str(version)
+        cls.schema_urn = f"urn:bangfu:schema:{name}:{version}"
 
     def data(self) -> bytes:
         """The canonical bytes that are stored, hashed and published, never changed after."""
@@ -174,29 +179,50 @@ def merge_heard(*maps: Mapping[str, int]) -> dict[str, int]:
     return merged
 
 
-@dataclass(frozen=True, init=False)
 class Recorded:
-    """One stored fact: the attributes (strings, as hashed), its hash and its data, untouched."""
+    """One stored fact: the attributes (strings, as hashed), its hash and its data, untouched.
 
-    attributes: Mapping[str, str]
-    hash: str
-    raw: bytes
-    traceparent: str
+    Nothing of it ever changes; only what is found out from the attributes is kept once found. Not
+    a frozen dataclass: that sets its fields four times as slowly, and logs are read by the hundred
+    thousand.
+    """
 
     def __init__(
         self,
         attributes: Mapping[str, str],
         hash: str,  # noqa: A002 - the field's name
-        raw: bytes,
+        data: bytes | str,
         traceparent: str = "",
     ) -> None:
-        # A frozen dataclass sets its fields through object.__setattr__, four times as slowly, and
-        # a log is read by the hundred thousand.
-        fields = self.__dict__
-        fields["attributes"] = attributes
-        fields["hash"] = hash
-        fields["raw"] = raw
-        fields["traceparent"] = traceparent
+        self.attributes = attributes
+        self.hash = hash
+        # As it came: text from a table, bytes from Kafka. Most readers need but one of the two.
+        self.data = data
+        self.traceparent = traceparent
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Recorded):
+            return NotImplemented
+        mine = (self.attributes, self.hash, self.raw, self.traceparent)
+        return mine == (other.attributes, other.hash, other.raw, other.traceparent)
+
+    __hash__ = None  # type: ignore[assignment]  # as of any value that holds a dict
+
+    def __repr__(self) -> str:
+        named = ("type", "stream", "streamversion")
+        return f"Recorded({' '.join(self.attributes.get(name, '?') for name in named)})"
+
+    @property
+    def raw(self) -> bytes:
+        """The data's bytes, as they are hashed and published."""
+        data = self.data
+        return data if isinstance(data, bytes) else data.encode()
+
+    @property
+    def text(self) -> str:
+        """The same as they are stored."""
+        data = self.data
+        return data if isinstance(data, str) else data.decode()
 
     @property
     def fact_id(self) -> str:
@@ -269,11 +295,11 @@ class Recorded:
     @property
     def document(self) -> dict[str, Any]:
         """The data as it was written, before any upcasting."""
-        loaded: dict[str, Any] = orjson.loads(self.raw)
+        loaded: dict[str, Any] = orjson.loads(self.data)
         return loaded
 
     def read(self, registry: Registry) -> Fact:
-        return registry.read(self.type, self.schema_version, self.raw)
+        return registry.read(self.type, self.schema_version, self.data)
 
 
 def chain_hash(attributes: Mapping[str, str], data: bytes) -> str:
@@ -324,39 +350,52 @@ def record(
     raw = fact.data()
     if len(raw) > LARGEST_DATA_BYTES:
         raise FactTooLarge(f"{fact.stored_name} is larger than {LARGEST_DATA_BYTES} bytes")
-    merged = merge_heard(head.heard, heard)
-    merged.pop(stream, None)
+    merged: dict[str, int] = {}
+    if heard or head.heard:
+        merged = merge_heard(head.heard, heard)
+        merged.pop(stream, None)
     version, lamport = head.version + 1, 1 + max(head.lamport, heard_lamport)
+    # In the order of their names, so that the canonical form finds nothing to sort.
     attributes = {
-        "specversion": "1.0",
-        "id": draft.fact_id,
-        "source": origin.source,
-        "type": fact.stored_name,
-        "subject": subject,
-        "time": now.isoformat(),
-        "datacontenttype": "application/json",
-        "dataschema": f"urn:bangfu:schema:{fact.stored_name}:{fact.schema_version}",
-        "schemaversion": str(fact.schema_version),
-        "stream": stream,
-        "streamversion": str(version),
-        "previoushash": head.hash,
-        "occurredon": draft.occurred_on.isoformat(),
-        "lamport": str(lamport),
-        "heard": canonical(merged).decode() if merged else "{}",
+        "actor": draft.actor.person,
+        "actororganisation": draft.actor.organisation,
+        "actorrole": draft.actor.role,
+        "build": origin.build,
         "causationid": draft.causation_id,
         "correlationid": draft.correlation_id,
-        "actor": draft.actor.person,
-        "actorrole": draft.actor.role,
-        "actororganisation": draft.actor.organisation,
-        "build": origin.build,
+        "datacontenttype": "application/json",
+        "dataschema": fact.schema_urn,
+        "heard": canonical(merged).decode() if merged else "{}",
+        "id": draft.fact_id,
+        "lamport": str(lamport),
+        "occurredon": draft.occurred_on.isoformat(),
+        "previoushash": head.hash,
+        "schemaversion": fact.schema_version_text,
+        "source": origin.source,
+        "specversion": "1.0",
+        "stream": stream,
+        "streamversion": str(version),
+        "subject": subject,
+        "time": _moment(now),
+        "type": fact.stored_name,
     }
     envelope = canonical(attributes)
     recorded = Recorded(attributes, _spliced_hash(envelope, raw), raw, draft.traceparent)
     # What would be found out again from the attributes as soon as the fact is written.
-    known = recorded.__dict__
-    known["envelope"] = envelope.decode()
-    known["version"], known["lamport"], known["heard"] = version, lamport, merged
+    recorded.envelope = envelope.decode()
+    recorded.version, recorded.lamport, recorded.heard = version, lamport, merged
     return recorded
+
+
+# The facts of one command, and of one heard batch, are all of one moment. Moments that are
+# equal may be written differently in another zone, or in the hour that a zone has twice.
+@lru_cache(maxsize=16)
+def _moment_in(now: datetime, _zone: tzinfo | None, _fold: int) -> str:
+    return now.isoformat()
+
+
+def _moment(now: datetime) -> str:
+    return _moment_in(now, now.tzinfo, now.fold)
 
 
 def _spliced_hash(envelope: bytes, data: bytes) -> str:

@@ -7,7 +7,6 @@ again by whoever runs it.
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -29,6 +28,7 @@ from shared.desk import Desk
 from shared.door import UNREACHABLE, Door, problem_of
 from shared.event_store import EventStore, is_passing
 from shared.fact import Origin, UnknownFact
+from shared.garbage import collect_seldom
 from shared.health import Check
 from shared.hearing import Hearing
 from shared.identity import TokenVerifier
@@ -47,8 +47,6 @@ from shared.timers import Timers
 
 log = structlog.get_logger()
 
-# New objects before the young, the middle-aged and the old are looked through for circles.
-COLLECTED_AFTER: Final = (50_000, 20, 200)
 COMMAND_TIMEOUT_SECONDS: Final = 30.0
 NEWER_BUILD: Final = Refusal(
     "newer-build",
@@ -316,13 +314,6 @@ async def _serve(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _collect_seldom() -> None:
-    """States in the cache are many and hold no circles: looking through them finds nothing."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*COLLECTED_AFTER)
-
-
 def serve(
     room: Room,
     routes: Routes,
@@ -338,7 +329,7 @@ def serve(
     """
     settings = load_settings(settings_class)
     configure_logging(room.name, settings.log_level)
-    _collect_seldom()
+    collect_seldom()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):

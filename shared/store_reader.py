@@ -1,55 +1,54 @@
-"""Reading a whole log from its store, in order, page by page, with the next page under way.
+"""Reading many facts from their store: by a cursor, with the next page under way.
 
-For rebuilding, verifying and whoever else goes through everything. While the caller works on one
-page, the server prepares the next, so both have something to do. What is above the mark of the
-moment in which the reading began is not read; `tail.py` tells why there is a mark.
+For rebuilding, verifying and whoever else goes through a log. While the caller works on one page,
+the server prepares the next, so both have something to do. What is read is of the transaction's
+one moment; who follows a log that grows reads below the mark instead (`tail.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from shared.event_store import recorded_from_row
-from shared.fact import Recorded
-from shared.tail import Chunk, Connection, Tail
+import asyncpg
 
-PAGE_ROWS: Final = 500
+from shared.tail import Connection
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Facts in order of position; everything up to and with `cursor` has been read."""
-
-    facts: list[Recorded]
-    cursor: int
+# A page that fits the processor's cache is parsed twice as fast as one of a thousand rows.
+PAGE_ROWS: Final = 100
+LEAST_PAGE_ROWS: Final = 20
+PAGE_BYTES: Final = 4 * 1024 * 1024
+SAMPLED_ROWS: Final = 10
 
 
-async def pages(
-    connection: Connection,
-    schema: str,
-    table: str = "facts",
-    *,
-    after: int = 0,
-    page_rows: int = PAGE_ROWS,
-) -> AsyncIterator[Page]:
-    """All facts after a position. The connection is the reader's own, and in no transaction.
+async def row_pages(
+    connection: Connection, query: str, *arguments: Any
+) -> AsyncGenerator[list[asyncpg.Record], None]:
+    """The rows of a query that names the columns envelope and data, page by page.
 
-    Wrap it in `contextlib.aclosing` if it may be left early: a page may be under way.
+    The connection is the reader's own and in a transaction. Wrap it in `contextlib.aclosing` if it
+    may be left early: a page may be under way.
     """
-    tail = await Tail.open(connection, schema, table)
-    await tail.advance()
-    coming: asyncio.Task[Chunk] = asyncio.create_task(tail.read(after, page_rows))
+    cursor = await connection.cursor(query, *arguments)
+    size = PAGE_ROWS
+    coming: asyncio.Future[list[asyncpg.Record]] = asyncio.ensure_future(cursor.fetch(size))
     try:
-        while (chunk := await coming).rows:
-            coming = asyncio.create_task(tail.read(chunk.cursor, page_rows))
+        while rows := await coming:
+            size = _next_size(rows)
+            coming = asyncio.ensure_future(cursor.fetch(size))
             # Once round the loop, so that the question is sent before the answer is worked on.
             await asyncio.sleep(0)
-            yield Page([recorded_from_row(row) for row in chunk.rows], chunk.cursor)
+            yield rows
     finally:
         coming.cancel()
         with suppress(asyncio.CancelledError):
             await coming
+
+
+def _next_size(rows: Sequence[asyncpg.Record]) -> int:
+    """How many rows to ask for next, so that they stay within a few mebibytes."""
+    some = rows[:: max(1, len(rows) // SAMPLED_ROWS)]
+    largest = max(len(row["data"]) + len(row["envelope"]) for row in some)
+    return max(LEAST_PAGE_ROWS, min(PAGE_ROWS, PAGE_BYTES // largest))

@@ -27,6 +27,8 @@ _AS_THEY_ARE: Final = (
     "unheld",
     "reheld",
 )
+# So many arrays of equal length carry the facts.
+FACT_ARGUMENTS: Final = 9
 # What a stream shows: a digest of each row by model and key.
 Shown = dict[tuple[str, str], bytes]
 DIGEST_BYTES: Final = 16
@@ -189,18 +191,24 @@ class Write:
         f = self.facts
         if len(f) > 1:
             f = sorted(f, key=lambda r: (r.attributes["stream"], r.version))
-        return (
-            self.rest(),
-            [r.stream for r in f],
-            [r.version for r in f],
-            [r.fact_id for r in f],
-            [r.type for r in f],
-            [r.subject for r in f],
-            [r.envelope for r in f],
-            [r.raw.decode() for r in f],
-            [r.hash for r in f],
-            [r.traceparent for r in f],
-        )
+        if not f:
+            return (self.rest(), *([] for _ in range(FACT_ARGUMENTS)))
+        return (self.rest(), *zip(*map(_columns, f), strict=True))
+
+
+def _columns(fact: Recorded) -> tuple[Any, ...]:
+    a = fact.attributes
+    return (
+        a["stream"],
+        fact.version,
+        a["id"],
+        a["type"],
+        a["subject"],
+        fact.envelope,
+        fact.text,
+        fact.hash,
+        fact.traceparent,
+    )
 
 
 def _view_row(stream: str, subject: str, view: View) -> dict[str, Any]:

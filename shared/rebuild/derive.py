@@ -33,25 +33,24 @@ class StoredFact(Recorded):
     """A row of the facts' table as a fact; its envelope is decoded when somebody asks."""
 
     def __init__(self, row: Stored) -> None:
-        self.__dict__["_row"] = row
+        self.row = row
 
     @cached_property
-    def attributes(self) -> Mapping[str, str]:
-        found: dict[str, str] = orjson.loads(self.__dict__["_row"][3])
+    def attributes(self) -> Mapping[str, str]:  # type: ignore[override]  # as good as a field
+        found: dict[str, str] = orjson.loads(self.row[3])
         return found
 
-    @cached_property
-    def hash(self) -> str:
-        return str(self.__dict__["_row"][5])
+    @property
+    def data(self) -> str:  # type: ignore[override]  # as above
+        return str(self.row[4])
 
-    @cached_property
-    def raw(self) -> bytes:
-        data: str = self.__dict__["_row"][4]
-        return data.encode()
+    @property
+    def hash(self) -> str:  # type: ignore[override]  # as above
+        return str(self.row[5])
 
-    @cached_property
-    def traceparent(self) -> str:
-        return str(self.__dict__["_row"][6])
+    @property
+    def traceparent(self) -> str:  # type: ignore[override]  # as above
+        return str(self.row[6])
 
 
 def schema_version_of(envelope: str) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,11 +26,12 @@ from shared.rebuild.parts import SCOPES, VIEWS, Part, Wanted, wanted_of
 from shared.rebuild.scopes import Moved, TreeHistory
 from shared.rebuild.shadow import Differing, Shadow
 from shared.room import ReferenceRow, Room
+from shared.store_reader import row_pages
 from shared.tail import Tail
 
 CONNECT_SECONDS: Final = 10.0
-FACTS_AT_ONCE: Final = 2_000
-CHUNK_BYTES: Final = 4 * 1024 * 1024
+# So many derived rows are taken to the shadow together.
+ROWS_AT_ONCE: Final = 2_000
 STREAMS_AT_ONCE: Final = 500
 # Rounds without a lock go on until a round finds no more streams than this, or were this many.
 FEW_STREAMS: Final = 50
@@ -205,23 +206,17 @@ class Rebuilding:
     async def _fold_all(self, derivation: Derivation) -> None:
         """Fold the snapshot while its next rows are on their way."""
         total = await self._reading.fetchval(f"SELECT count(*) FROM {self._schema}.facts")  # noqa: S608 - the schema is the room's own name
-        cursor = await self._reading.cursor(
-            f"SELECT {COLUMNS} FROM {self._schema}.facts ORDER BY stream, version"  # noqa: S608 - as above
+        facts = row_pages(
+            self._reading,
+            f"SELECT {COLUMNS} FROM {self._schema}.facts ORDER BY stream, version",  # noqa: S608 - as above
         )
-        size = FACTS_AT_ONCE
-        coming = asyncio.ensure_future(cursor.fetch(size))
-        try:
-            while rows := await coming:
-                size = _chunk(rows)
-                coming = asyncio.ensure_future(cursor.fetch(size))
-                await asyncio.sleep(0)
+        async with aclosing(facts) as pages:
+            async for rows in pages:
                 derivation.fold(rows)
-                if derivation.waiting() >= FACTS_AT_ONCE:
+                if derivation.waiting() >= ROWS_AT_ONCE:
                     await self._shadow.take(derivation)
                 if self._on_progress is not None:
                     self._on_progress(Progress(derivation.facts, total))
-        finally:
-            coming.cancel()
         derivation.end()
         await self._shadow.take(derivation)
         self.result.facts = derivation.facts
@@ -365,12 +360,6 @@ async def last_move(connection: Any, schema: str) -> int:
     """The number of the tree's last move, 0 if it never moved."""
     found = await connection.fetchval(f"SELECT coalesce(max(move), 0) FROM {schema}.reference")  # noqa: S608 - as above
     return int(found)
-
-
-def _chunk(rows: Sequence[Any]) -> int:
-    """How many rows to ask for next, so that they stay within a few mebibytes."""
-    largest = max(len(row[4]) + len(row[3]) for row in rows[:: max(1, len(rows) // 50)])
-    return max(20, min(FACTS_AT_ONCE, CHUNK_BYTES // largest))
 
 
 def _in_parts(names: Sequence[str], size: int) -> Iterator[list[str]]:

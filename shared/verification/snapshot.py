@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -17,6 +17,7 @@ from shared.event_store import recorded_from_row
 from shared.fact import Recorded
 from shared.rebuild.parts import Wanted
 from shared.rebuild.shadow import Shadow
+from shared.store_reader import row_pages
 
 QUERY_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.05
@@ -87,17 +88,20 @@ class Snapshot:
 
     async def facts(self, streams: Sequence[str]) -> dict[str, list[Stored]]:
         """The facts of these streams in order."""
-        rows = await self.connection.fetch(
+        facts = row_pages(
+            self.connection,
             "SELECT position, stream, version, fact_id, type, subject, "  # noqa: S608 - as above
             "envelope, data, hash, traceparent "
             f"FROM {self.schema}.facts WHERE stream = ANY ($1) ORDER BY stream, version",
             list(streams),
         )
         found: dict[str, list[Stored]] = {stream: [] for stream in streams}
-        for row in rows:
-            recorded = recorded_from_row(row)
-            contradiction = _contradiction(row, recorded.attributes)
-            found[row["stream"]].append(Stored(recorded, row["position"], contradiction))
+        async with aclosing(facts) as pages:
+            async for rows in pages:
+                for row in rows:
+                    recorded = recorded_from_row(row)
+                    contradiction = _contradiction(row, recorded.attributes)
+                    found[row["stream"]].append(Stored(recorded, row["position"], contradiction))
         return found
 
     async def marks(self, streams: Sequence[str]) -> dict[str, int]:

@@ -389,7 +389,7 @@ def room_with_tree() -> Room:
 
 
 def founded(like: Recorded) -> Recorded:
-    fact = replace(like, raw=b'{"organisation":"town"}')
+    fact = Recorded(like.attributes, like.hash, b'{"organisation":"town"}')
     return altered(
         fact,
         {},
