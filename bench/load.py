@@ -13,17 +13,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import asyncpg
-import orjson
 
 from bench.log import SERVICE, Log, case_ids, fill, new_log
 from bench.options import Options
+from bench.reading import LIMIT, OURS, ROWS, STREAM_FACTS, parsed, result_of
 from bench.report import Result
-from bench.rounds import COLUMNS, Arm, Measure, Rates, alternate
+from bench.rounds import Arm, Measure, alternate
+from shared.event_store import FACT_COLUMNS
 
-STREAM_FACTS: Final = 100
-OURS, LIMIT, ROWS = "ours", "limit", "rows"
+TITLE: Final = "载入百条之流 load a stream of 100, streams a second"
 SELECT: Final = (
-    f"SELECT envelope, data, hash, traceparent FROM {SERVICE}.facts"  # noqa: S608 - names of this file
+    f"SELECT {FACT_COLUMNS} FROM {SERVICE}.facts"  # noqa: S608 - names of this file
     " WHERE stream = $1 AND version > 0 ORDER BY version"
 )
 
@@ -58,8 +58,7 @@ def ours(log: Log) -> Reader:
 def limit(prepared: Any) -> Reader:
     async def read(stream: str) -> int:
         rows = await prepared.fetch(stream)
-        kept = [(orjson.loads(row[0]), orjson.loads(row[1])) for row in rows]
-        return len(kept)
+        return len(parsed(rows))
 
     return read
 
@@ -91,20 +90,4 @@ async def run(options: Options) -> Result:
             ROWS: side_by_side(log, [untouched(each) for each in prepared], streams, loads),
         }
         rates = await alternate(arms, options.rounds)
-    return _result(rates)
-
-
-def _result(rates: Rates) -> Result:
-    rows = [rates.row(arm, arm, LIMIT) for arm in rates.by_arm]
-    return Result(
-        "load",
-        "载入百条之流 load a stream of 100, streams a second",
-        rates.figures() | {"to_rows": rates.ratio(OURS, ROWS)},
-        {"load": rates.ratio(OURS, LIMIT)},
-        COLUMNS,
-        rows,
-        (
-            "ours: EventStore.load_many, envelope and data as dicts",
-            "limit: prepared SELECT, envelope and data parsed by orjson · rows: not parsed",
-        ),
-    )
+    return result_of("load", TITLE, rates, "EventStore.load_many")

@@ -10,21 +10,20 @@ from __future__ import annotations
 from typing import Any, Final
 
 import asyncpg
-import orjson
 
 from bench.log import SERVICE, Log, case_ids, fill, new_log
 from bench.options import Options
+from bench.reading import LIMIT, OURS, ROWS, STREAM_FACTS, parsed, result_of
 from bench.report import Result
-from bench.rounds import COLUMNS, Arm, Rates, alternate
+from bench.rounds import Arm, alternate
 from shared.event_store import FACT_COLUMNS, all_recorded
 from shared.store_reader import row_pages
 
-STREAM_FACTS: Final = 100
 PAGE_ROWS: Final = 1_000
-OURS, LIMIT, ROWS = "ours", "limit", "rows"
+TITLE: Final = "按序读日志 read the log in order, facts a second"
 IN_ORDER: Final = f"SELECT {FACT_COLUMNS} FROM {SERVICE}.facts ORDER BY position"  # noqa: S608 - names of this file
 SELECT: Final = (
-    "SELECT position, envelope, data, hash, traceparent"  # noqa: S608 - names of this file
+    f"SELECT {FACT_COLUMNS}, position"  # noqa: S608 - names of this file
     f" FROM {SERVICE}.facts WHERE position > $1 ORDER BY position LIMIT {PAGE_ROWS}"
 )
 
@@ -41,14 +40,14 @@ def ours(log: Log, connection: asyncpg.Connection, facts: int) -> Arm:
     return lambda: log.meter.measure(read(), facts)
 
 
-def raw(log: Log, prepared: Any, facts: int, *, parsed: bool) -> Arm:
+def raw(log: Log, prepared: Any, facts: int, *, parses: bool) -> Arm:
     async def read() -> None:
         found, cursor = 0, 0
         while rows := await prepared.fetch(cursor):
-            cursor = rows[-1][0]
+            cursor = rows[-1]["position"]
             kept: list[Any] = rows
-            if parsed:
-                kept = [(orjson.loads(row[1]), orjson.loads(row[2])) for row in rows]
+            if parses:
+                kept = parsed(rows)
             found += len(kept)
         assert found == facts, found
 
@@ -63,23 +62,8 @@ async def run(options: Options) -> Result:
         prepared = await other.prepare(SELECT)
         arms = {
             OURS: ours(log, one, facts),
-            LIMIT: raw(log, prepared, facts, parsed=True),
-            ROWS: raw(log, prepared, facts, parsed=False),
+            LIMIT: raw(log, prepared, facts, parses=True),
+            ROWS: raw(log, prepared, facts, parses=False),
         }
-        return _result(await alternate(arms, options.rounds))
-
-
-def _result(rates: Rates) -> Result:
-    rows = [rates.row(arm, arm, LIMIT) for arm in rates.by_arm]
-    return Result(
-        "read",
-        "按序读日志 read the log in order, facts a second",
-        rates.figures() | {"to_rows": rates.ratio(OURS, ROWS)},
-        {"read": rates.ratio(OURS, LIMIT)},
-        COLUMNS,
-        rows,
-        (
-            "ours: shared.store_reader.row_pages, envelope and data as dicts",
-            "limit: prepared SELECT, envelope and data parsed by orjson · rows: not parsed",
-        ),
-    )
+        rates = await alternate(arms, options.rounds)
+        return result_of("read", TITLE, rates, "shared.store_reader.row_pages")
