@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -20,6 +21,8 @@ from tests.demo.host import Host
 from tests.duty.conftest import bangfu, environment_of
 
 WELL, NEEDS_A_PERSON, REFUSED = 0, 1, 2
+# Spent only where the machine is too busy for everybody to answer in time.
+PATIENCE_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,23 @@ def status(environment: dict[str, str], **changes: str) -> tuple[int, dict[str, 
     assert done.stderr == ""
     document: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, document
+
+
+def status_with(
+    environment: dict[str, str], expected: set[str], **changes: str
+) -> tuple[int, dict[str, Any]]:
+    """As `status`, once it tells of these alerts alone.
+
+    On a busy machine somebody healthy answers late, and the command says so, rightly; what is wrong
+    for good is told every time.
+    """
+    deadline = monotonic() + PATIENCE_SECONDS
+    while True:
+        code, document = status(environment, **changes)
+        if set(alerts(document)) == expected or monotonic() > deadline:
+            assert set(alerts(document)) == expected
+            assert (code == WELL) == (not expected)
+            return code, document
 
 
 def alerts(document: dict[str, Any]) -> dict[str, Any]:
@@ -62,11 +82,11 @@ async def execute(host: Host, *statements: str) -> None:
 
 def test_a_healthy_installation_needs_nobody(environment: dict[str, str]) -> None:
     """Every service answers, and nothing is behind; the screen says so in both languages."""
-    code, document = status(environment)
-    assert (code, document["findings"]) == (WELL, [])
+    _, document = status_with(environment, set())
     assert set(document["services"]) == set(SERVICES)
-    done = bangfu("status", environment=environment)
-    assert done.returncode == WELL
+    deadline = monotonic() + PATIENCE_SECONDS
+    while (done := bangfu("status", environment=environment)).returncode != WELL:
+        assert monotonic() < deadline, done.stdout
     assert "一切正常 all is well" in done.stdout
     for service in SERVICES:
         assert any(
@@ -80,12 +100,16 @@ def test_a_service_that_hangs_or_ended_is_named(duty: Host, environment: dict[st
     os.kill(process.pid, signal.SIGSTOP)
     try:
         urls = environment["BANGFU_SERVICE_URLS"] + f",payout=http://{closed_port()}"
-        code, document = status(environment, BANGFU_SERVICE_URLS=urls)
+        deadline = monotonic() + PATIENCE_SECONDS
+        while True:
+            code, document = status(environment, BANGFU_SERVICE_URLS=urls)
+            down = alerts(document)["ServiceDown"]
+            if sorted(down["services"]) == ["payout", "training"] or monotonic() > deadline:
+                break
     finally:
         os.kill(process.pid, signal.SIGCONT)
-    down = alerts(document)["ServiceDown"]
     assert code == NEEDS_A_PERSON
-    assert down["services"] == ["payout", "training"] or down["services"] == ["training", "payout"]
+    assert sorted(down["services"]) == ["payout", "training"]
     assert "python -m services.training.main" in down["do"]
     assert document["database"]["reachable"]
     # What they hear and publish is known all the same, from the stores.
@@ -97,11 +121,11 @@ def test_a_database_that_is_away_is_a_line(environment: dict[str, str], how: str
     """Kafka and the processes are told of none the less."""
     with silent_server() as silent:
         address = closed_port() if how == "closed" else silent
-        code, document = status(
-            environment, BANGFU_POSTGRES_URL=f"postgresql://someone:hushhush@{address}/nowhere"
+        _, document = status_with(
+            environment,
+            {"DatabaseUnreachable"},
+            BANGFU_POSTGRES_URL=f"postgresql://someone:hushhush@{address}/nowhere",
         )
-    assert code == NEEDS_A_PERSON
-    assert set(alerts(document)) == {"DatabaseUnreachable"}
     assert document["kafka"]["reachable"]
     assert "hushhush" not in json.dumps(document)
 
@@ -111,9 +135,7 @@ def test_a_kafka_that_is_away_is_a_line(environment: dict[str, str], how: str) -
     """The database and the processes are told of none the less."""
     with silent_server() as silent:
         address = closed_port() if how == "closed" else silent
-        code, document = status(environment, BANGFU_KAFKA_BOOTSTRAP=address)
-    assert code == NEEDS_A_PERSON
-    assert set(alerts(document)) == {"KafkaUnreachable"}
+        _, document = status_with(environment, {"KafkaUnreachable"}, BANGFU_KAFKA_BOOTSTRAP=address)
     assert document["database"]["reachable"]
 
 
@@ -132,15 +154,13 @@ def test_a_quarantined_record_and_what_waits_behind_it(
     )
     asyncio.run(execute(duty, f"INSERT INTO notice.held ({columns}) VALUES {held}"))
     try:
-        code, document = status(environment)
+        _, document = status_with(environment, {"Quarantined", "HeldTooLong"})
         screen = bangfu("status", environment=environment).stdout
     finally:
         asyncio.run(execute(duty, "DELETE FROM notice.held"))
     found = alerts(document)
-    assert code == NEEDS_A_PERSON
-    assert set(found) == {"Quarantined", "HeldTooLong"}
     assert found["Quarantined"]["services"] == ["notice"]
-    assert 7200 <= found["Quarantined"]["seconds"] < 7300
+    assert 7200 <= found["Quarantined"]["seconds"] < 7500
     assert found["Quarantined"]["do"][0] == "./run bangfu quarantine list notice"
     assert found["HeldTooLong"]["follows_from"] == ["Quarantined"]
     assert "notice: quarantined_unreadable 2 小时 h" in screen

@@ -277,8 +277,12 @@ async def cut(url: str, name: str) -> None:
         await admin.close()
 
 
-async def test_connections_cut_while_hearing_lose_nothing_and_double_nothing(world: World) -> None:
+async def test_connections_cut_while_hearing_lose_nothing_and_double_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whether a COMMIT came through is seen from the marks when the batch is taken again."""
+    # A batch that is cut ten times over would wait for half a minute in all.
+    monkeypatch.setattr(hearing, "LONGEST_PAUSE_SECONDS", 0.05)
     a, b = await two_rooms(world)
     await cases_of(a, [alpha.Count(amount=1, pot=str(n % 5)) for n in range(60)])
     arrivals = Post().arrivals(await facts_of(a))

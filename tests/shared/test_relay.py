@@ -294,7 +294,8 @@ async def test_a_failed_send_is_repeated_from_the_checkpoint(
     monkeypatch.setattr(bus, "new_producer", failing)
     streams = [f"s{n}" for n in range(50)]
     await write_many(world.pool, streams, range(1, 101))
-    async with running(world.relay()) as relay:
+    # A lease that a busy machine loses in between would begin sessions of its own.
+    async with running(world.relay(lease_seconds=60.0)) as relay:
         await published(relay, 5_000)
         await until(lambda: relay.status().is_at_rest())
         assert outbox(relay).failures == 3
