@@ -108,14 +108,13 @@ class Client:
         Returns an answer or a refusal for each, in their order. At most 200. Raises RefusedError
         if the whole request was refused.
         """
-        headers = {"Authorization": f"Bearer {await self.token(person)}"}
         self.commands[service] += len(commands)
         found: dict[str, Mapping[str, Any]] = {}
         waiting = list(commands)
-        deadline = asyncio.get_running_loop().time() + RETRY_SECONDS
+        deadline = asyncio.get_running_loop().time() + self.retry_seconds
         while waiting:
             body = {"commands": [{"key": c.key, "path": c.path, "body": c.body} for c in waiting]}
-            answer = await self._send("POST", service, "/batch", headers, json=body)
+            answer = await self._send("POST", service, "/batch", {}, person=person, json=body)
             found.update(zip((c.key for c in waiting), answer["answers"], strict=True))
             waiting = [c for c in waiting if found[c.key]["status"] in TRY_AGAIN]
             if waiting and asyncio.get_running_loop().time() > deadline:
