@@ -60,7 +60,10 @@ def rebuild(
                 )
             )
     except NoSuchModel as error:
-        refuse(f"MODEL: 没有这一读模型，现有 no such model; there are {error}")
+        refuse(
+            "MODEL: 此名之下无所存、亦无可推得 nothing is kept or derived under this name"
+            f"（现有 of those there are） {error}"
+        )
     except RebuildBusy as error:
         refuse(f"暂时无法重建 cannot rebuild now: {error}")
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

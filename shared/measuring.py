@@ -97,7 +97,7 @@ class Measuring:
         for what, seconds in parts.unanswered.items():
             UNANSWERED_SECONDS.labels(name, what).set(seconds())
         parts.progress.work("hearing", waiting=any(behind.values()))
-        parts.progress.work("relay", waiting=relay.is_holder and not relay.is_at_rest())
+        parts.progress.work("relay", waiting=relay.has_work())
         silent = parts.progress.silent_seconds()
         for component in {*COMPONENTS, *silent}:
             SILENT_SECONDS.labels(name, component).set(silent.get(component, 0.0))

@@ -41,6 +41,13 @@ class RelayStatus:
             o.published >= o.seen and not o.failure for o in self.outboxes
         )
 
+    def has_work(self) -> bool:
+        """Whether it ought to be getting on. What keeps it and has a name is told as an alarm,
+        a failure or a blocking writer, and is no better after a restart of the process."""
+        return self.is_holder and any(
+            o.published < o.seen and not o.failure and not o.blocked_seconds for o in self.outboxes
+        )
+
 
 class Relay:
     """Publishes while it holds the lease.

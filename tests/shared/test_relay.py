@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from deploy.infrastructure import Infrastructure
 from shared import bus
 from shared.publisher import OutboxStatus
-from shared.relay import Outbox, Relay
+from shared.relay import Outbox, Relay, RelayStatus
 from tests.conftest import FreshDatabases
 from tests.shared.outbox_rows import SERVICE, columns, envelope, make_log, write, write_many
 
@@ -311,6 +312,26 @@ async def delete_topic(world: World) -> None:
             await asyncio.sleep(0.05)
     finally:
         await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("told", "has_work"),
+    [
+        ({}, True),
+        ({"published": 5}, False),
+        ({"failure": "broker: KafkaConnectionError"}, False),
+        ({"alarm": "topic_not_ours", "failure": "topic_not_ours: absent"}, False),
+        ({"blocked_seconds": 12.0}, False),
+    ],
+    ids=str,
+)
+def test_a_relay_that_says_what_keeps_it_does_not_hang(
+    told: dict[str, Any], has_work: bool
+) -> None:
+    """A new process would meet the same: it is told, and no restart is called for."""
+    outbox = OutboxStatus("facts", "toy.facts", **{"seen": 5, "published": 3, **told})
+    assert RelayStatus(is_holder=True, epoch=1, outboxes=(outbox,)).has_work() is has_work
+    assert not RelayStatus(is_holder=False, epoch=1, outboxes=(outbox,)).has_work()
 
 
 async def test_a_topic_made_anew_is_an_alarm(world: World) -> None:
