@@ -15,7 +15,7 @@ CREATE TABLE facts (
     traceparent text    NOT NULL DEFAULT '',
     stored_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (stream, version)
-);
+) WITH (toast_tuple_target = 8160);  -- stays in its page, uncompressed, as long as it fits
 CREATE INDEX facts_by_subject ON facts (subject);
 
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -45,7 +45,8 @@ CREATE TABLE views (
     due_on       date,
     document     text NOT NULL,
     PRIMARY KEY (model, key)
-) WITH (fillfactor = 75);  -- a document that changes stays on its page, and its indexes as they are
+-- A document that changes stays on its page, uncompressed, and its indexes as they are.
+) WITH (fillfactor = 75, toast_tuple_target = 8160);
 CREATE INDEX views_by_stream ON views (stream);
 CREATE INDEX views_by_office ON views (organisation, role, key) WHERE model = 'work';
 CREATE INDEX views_by_due ON views (due_on) WHERE model = 'timer';
