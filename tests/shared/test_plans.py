@@ -94,10 +94,12 @@ async def test_a_call_reads_as_little_from_full_tables_as_from_empty_ones(
     await migrate(url, SERVICE, PASSWORDS)
     connections = {
         kind: await asyncpg.connect(
-            role_url(url, role_name(url, SERVICE, kind), password),
-            server_settings=dict(PLANS_BY_INDEX),
+            role_url(url, role, password), server_settings=dict(PLANS_BY_INDEX)
         )
-        for kind, password in (("worker", PASSWORDS.worker), ("api", PASSWORDS.api))
+        for kind, role, password in (
+            ("worker", role_name(url, SERVICE, "worker"), PASSWORDS.worker),
+            ("api", role_name(url, SERVICE, "api"), PASSWORDS.api),
+        )
     }
     admin = await asyncpg.connect(url)
     try:
