@@ -1,17 +1,27 @@
-"""`bangfu erasures export|replay FILE`: the register by which erased persons stay erased."""
+"""`bangfu erasures export|replay|clear FILE`: the register by which erased persons stay erased."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
 import asyncpg
 import typer
 
+from cli.rooms import SERVICES
 from cli.surroundings import Surroundings, refuse
-from shared.erasures import Erasure, RegisterBroken, read, replay, stored, together, write
+from shared.erasures import (
+    Erasure,
+    RegisterBroken,
+    forget_commands,
+    read,
+    replay,
+    stored,
+    together,
+    write,
+)
 from shared.settings import load_settings
 
 FORGOTTEN: Final = 1
@@ -59,6 +69,43 @@ def replay_(file: Register) -> None:
     typer.echo(
         f"登记 registered: {len(kept):,} · 重新销毁 erased again: {len(again):,}, {keys:,} keys"
     )
+
+
+@erasures.command()
+def clear(file: Register) -> None:
+    """清除日志之外仍可查到登记各人的行 delete what beside the log still leads to them."""
+    if not file.exists():
+        refuse("FILE：没有此文件 no such file")
+    persons = [each.person_id for each in _read(file)]
+    surroundings = load_settings(Surroundings)
+    surroundings.need("postgres_url")
+    try:
+        lookups, commands = asyncio.run(_cleared(surroundings.postgres_url, persons))
+    except (OSError, asyncpg.PostgresError) as error:
+        refuse(f"BANGFU_POSTGRES_URL：无法清除 cannot clear: {type(error).__name__}")
+    typer.echo(
+        f"登记 registered: {len(persons):,} · 已清除 cleared: {lookups:,} lookup rows,"
+        f" {commands:,} command rows"
+    )
+
+
+async def _cleared(postgres_url: str, persons: Sequence[str]) -> tuple[int, int]:
+    """How many lookup rows and command rows went; all at once, or none."""
+    from services.intake.lookup import cases_of, forget
+    from services.notice.storage import cases_objected_to
+
+    connection = await asyncpg.connect(postgres_url, timeout=10, command_timeout=600)
+    try:
+        async with connection.transaction():
+            cases = {
+                *await cases_of(connection, "intake", persons),
+                *await cases_objected_to(connection, "notice", persons),
+            }
+            lookups = await forget(connection, "intake", persons)
+            commands = [await forget_commands(connection, s, sorted(cases)) for s in SERVICES]
+    finally:
+        await connection.close()
+    return lookups, sum(commands)
 
 
 def _read(file: Path) -> list[Erasure]:

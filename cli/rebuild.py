@@ -15,6 +15,7 @@ import uvloop
 from cli.rooms import SERVICES, room
 from cli.surroundings import Surroundings, aligned, refuse
 from shared.garbage import collect_seldom
+from shared.rebuild.parts import REFERENCE
 from shared.rebuild.service import (
     NoSuchModel,
     OnProgress,
@@ -44,6 +45,11 @@ def rebuild(
     """由事实重建读模型、约束行与案件范围 read models, guard rows and scopes from the facts."""
     if service not in SERVICES:
         refuse(f"SERVICE: 须为其一 must be one of {', '.join(SERVICES)}")
+    if model == REFERENCE:
+        refuse(
+            "MODEL: reference 由所听事实而来，只由 verify 核对，见 docs/operating.md"
+            " what was heard is compared by verify, not rebuilt: see docs/operating.md"
+        )
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url")
     names = [model] if model else []

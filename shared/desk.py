@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -43,6 +44,9 @@ CACHED_STREAMS: Final = 20_000
 
 REFERENCE_SECONDS: Final = 0.2
 
+FORBIDDEN: Final = 403
+_OWN_ID: Final = re.compile(r"[0-9a-f-]{32,64}", re.ASCII)
+
 Result = TypeVar("Result")
 
 
@@ -69,6 +73,18 @@ class Key:
 
     key: str
     body_mac: str
+
+
+def is_denial(refusal: Refusal) -> bool:
+    """Not for this office, or (which is told alike) not there at all; other refusals are the
+    rules' and everybody's."""
+    return refusal.status == FORBIDDEN or refusal.code == UNKNOWN.code
+
+
+def own_id(text: str) -> str:
+    """The text if it can only be an id of ours (a UUID or a hash), and no name, number or
+    address; else nothing of it."""
+    return text if _OWN_ID.fullmatch(text) else ""
 
 
 class DrawnIds:
@@ -198,14 +214,13 @@ class Desk:
                     tell, actor, organisations, key=key, cause=cause, ids=ids, fresh=attempt > 0
                 )
                 if done is not None:
-                    return done
+                    return await self._recorded(done, tell, actor, subject)
                 continue
             except Conflict:
                 CONFLICTS.labels(self.room.name).inc()
                 longest = CONFLICT_PAUSE_SECONDS * (attempt + 1)
             except OutOfScope:
-                await self.store.deny(actor.person, type(tell.command).__name__, subject)
-                return UNKNOWN
+                return await self._recorded(UNKNOWN, tell, actor, subject)
             except Exception as error:
                 if not is_passing(error) or attempt >= MOST_REPEATS:
                     raise
@@ -216,6 +231,14 @@ class Desk:
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret in a pause
         CONTENDED.labels(self.room.name).inc()
         raise Contended
+
+    async def _recorded(
+        self, done: Done | Refusal, tell: Tell, actor: Actor, subject: str
+    ) -> Done | Refusal:
+        """What was not theirs to do is on record, by actor, and not in the case."""
+        if isinstance(done, Refusal) and is_denial(done):
+            await self.store.deny(actor.person, type(tell.command).__name__, own_id(subject))
+        return done
 
     def _names(self, tell: Tell) -> tuple[str, str]:
         """The stream and the subject of a command."""

@@ -5,10 +5,9 @@ office, the idempotency key, the answer to a command, work lists and single view
 security. It knows no rule.
 """
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 from time import monotonic, perf_counter
 from typing import Annotated, Any, Final
@@ -18,7 +17,7 @@ import structlog
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel
 
-from shared.desk import Contended, Desk, Done, Key, KeyReused
+from shared.desk import Contended, Desk, Done, Key, KeyReused, is_denial, own_id
 from shared.directory import Directory, Office
 from shared.event_store import is_passing
 from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
@@ -39,7 +38,6 @@ LARGEST_BODY_BYTES: Final = 4 * LARGEST_DATA_BYTES
 CALLER_SCOPE_KEY: Final = "bangfu.caller"
 
 UNAUTHENTICATED: Final = 401
-FORBIDDEN: Final = 403
 # The actor of a refusal whose token proves nobody.
 NOBODY: Final = "nobody"
 NOBODY_SECONDS: Final = 60.0
@@ -66,9 +64,6 @@ ERASED: Final = Refusal(
     "the person's data was destroyed, nothing more is recorded of them",
     status=410,
 )
-
-# What can only be an id of ours, and no name, number or address: a UUID or a hash.
-_OUR_ID: Final = re.compile(r"[0-9a-f-]{32,64}", re.ASCII)
 
 # Printable ASCII: it is stored, and shown in the operator's tools.
 IdempotencyKey = Annotated[str, Header(min_length=8, max_length=200, pattern=r"^[!-~]+$")]
@@ -134,7 +129,6 @@ class Caller:
     offices: Sequence[Office]
     sent: Sent = NOTHING_SENT
     client: bool = False
-    denied: bool = field(default=False)
 
 
 class Door:
@@ -157,7 +151,7 @@ class Door:
         authorization: Annotated[str | None, Header()] = None,
         acting_office: Annotated[str | None, Header(description="organisation/role")] = None,
     ) -> Caller:
-        """Dependency for a look: any person with an office, or a known client."""
+        """Dependency for a look: any person with an office."""
         return await self._caller(request, authorization, acting_office, "")
 
     async def caller(
@@ -169,6 +163,22 @@ class Door:
     ) -> Caller:
         """Dependency for a command: the same, with its idempotency key."""
         return await self._caller(request, authorization, acting_office, idempotency_key)
+
+    async def client_reader(
+        self, request: Request, authorization: Annotated[str | None, Header()] = None
+    ) -> Caller:
+        """Dependency for a look that another's program has, such as a bank's; the route asks
+        which program it is."""
+        return await self._program(request, authorization, "")
+
+    async def client_caller(
+        self,
+        request: Request,
+        idempotency_key: IdempotencyKey,
+        authorization: Annotated[str | None, Header()] = None,
+    ) -> Caller:
+        """Dependency for a command of another's program."""
+        return await self._program(request, authorization, idempotency_key)
 
     async def public(
         self,
@@ -196,6 +206,11 @@ class Door:
             caller = await self._known(request, authorization, acting_office)
         return replace(caller, sent=await self._sent(request, key))
 
+    async def _program(self, request: Request, authorization: str | None, key: str) -> Caller:
+        claims = await self._claims(request, authorization)
+        sent = await self._sent(request, key)
+        return Caller(Actor(claims.subject, "client"), (), (), sent, client=claims.client)
+
     async def _known(
         self, request: Request, authorization: str | None, acting_office: str | None
     ) -> Caller:
@@ -206,7 +221,9 @@ class Door:
         directory = self.desk.reference.directory
         offices = directory.offices_of(claims.subject, today)
         if claims.client:
-            return Caller(Actor(claims.subject, "client"), (), (), client=True)
+            # A program has no office, and comes in nowhere but at its own routes.
+            await self.deny(claims.subject, request)
+            raise _no_office(unnamed=False)
         if claims.subject == self._installation_subject:
             return Caller(Actor(claims.subject, "installation"), (), ())
         office = _office_of(directory, claims.subject, acting_office, today)
@@ -248,8 +265,8 @@ class Door:
 
     async def deny(self, person: str, request: Request) -> None:
         """Record a refused request by its route: its path holds whatever somebody typed into it."""
-        ids = (str(value) for value in request.path_params.values())
-        subject = next((text for text in ids if _OUR_ID.fullmatch(text)), "")
+        ids = (own_id(str(value)) for value in request.path_params.values())
+        subject = next(filter(None, ids), "")
         await self.desk.store.deny(person, _attempt(request), subject)
 
     async def _sent(self, request: Request, key: str) -> Sent:
@@ -331,11 +348,16 @@ class Door:
                 perf_counter() - began
             )
         if isinstance(done, Refusal):
-            if done.status == FORBIDDEN:
-                subject = identity if _OUR_ID.fullmatch(identity) else ""
-                await self.desk.store.deny(caller.actor.person, type(command).__name__, subject)
             raise problem_of(done)
         return _answer(done)
+
+    async def refused(
+        self, caller: Caller, attempt: str, refusal: Refusal, subject: str = ""
+    ) -> Problem:
+        """What a route refuses by itself, once it is on record as the desk's own refusals are."""
+        if is_denial(refusal):
+            await self.desk.store.deny(caller.actor.person, attempt, own_id(subject))
+        return problem_of(refusal)
 
     async def seal(
         self, person_id: str, category: Category, value: str, fact_id: str, field: str
@@ -377,9 +399,7 @@ class Door:
         """One document of a read model; unknown and unseen are the same problem."""
         document = await self.desk.store.document(caller.organisations, model, key)
         if document is None:
-            subject = key if _OUR_ID.fullmatch(key) else ""
-            await self.desk.store.deny(caller.actor.person, f"view {model}", subject)
-            raise problem_of(UNKNOWN)
+            raise await self.refused(caller, f"view {model}", UNKNOWN, key)
         return document
 
     async def views(

@@ -51,6 +51,21 @@ async def replay(connection: asyncpg.Connection, erasures: Sequence[Erasure]) ->
     return {row["person_id"]: row["destroyed"] for row in rows}
 
 
+async def forget_commands(connection: asyncpg.Connection, schema: str, cases: Sequence[str]) -> int:
+    """Delete what one service keeps of the commands in the streams of these cases; how many.
+
+    Their keys and hashes lead back to who knows the ID number or the words that were sent: a paper
+    form's key is a keyed hash of its applicant, and a client may have put anything into its own.
+    They serve repeats alone, and nobody repeats what was sent for somebody who is erased.
+    """
+    rows = await connection.fetch(
+        f"DELETE FROM {schema}.commands WHERE stream IN"  # noqa: S608 - the schema is the room's own name
+        f" (SELECT DISTINCT stream FROM {schema}.facts WHERE subject = ANY ($1)) RETURNING true",
+        list(cases),
+    )
+    return len(rows)
+
+
 def read(path: Path) -> list[Erasure]:
     """The file's erasures; none if it is not there yet. Raises RegisterBroken."""
     if not path.exists():

@@ -28,7 +28,7 @@ from services.eligibility.decisions.parameters import (
 )
 from services.eligibility.facts import ParameterName
 from services.eligibility.storage import versions_announced
-from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door, problem_of
+from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door
 from shared.money import LARGEST_FEN
 from shared.request_body import RequestBody
 from shared.room import UNKNOWN
@@ -250,9 +250,9 @@ async def _reasons(door: Door, caller: Caller, case_id: str, award_id: str) -> R
     """Opened for an office that decides on the award; the look is on record."""
     kept = await door.view(caller, "award_reasons", award_id)
     if kept["case_id"] != case_id:
-        raise problem_of(UNKNOWN)
+        raise await door.refused(caller, "read reasons", UNKNOWN, award_id)
     if f"{caller.actor.organisation}/{caller.actor.role}" not in kept["readers"]:
-        raise problem_of(WRONG_OFFICE)
+        raise await door.refused(caller, "read reasons", WRONG_OFFICE, award_id)
     token = kept["reasons"]
     opened = await door.keys.open([token], caller.actor.person, "reasons of an award")
     return ReasonsLook(award_id=award_id, reasons=opened[token])

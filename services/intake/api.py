@@ -66,10 +66,12 @@ async def _applicant(door: Door, caller: Caller, case_id: str) -> str:
     return str(document["applicant_id"])
 
 
-def _refuse_at_the_door(caller: Caller, body: bodies.ApplicationBody, holder: str) -> None:
+async def _refuse_at_the_door(
+    door: Door, caller: Caller, body: bodies.ApplicationBody, holder: str
+) -> None:
     refusal = submitter_refused(body.consents, caller.actor, holder)
     if refusal is not None:
-        raise problem_of(refusal)
+        raise await door.refused(caller, "submit", refusal)
 
 
 class EnteredForm(CommandAnswer):
@@ -119,7 +121,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
         enters it: a repeat is answered with the case that the first one opened, and a form with
         other content is refused.
         """
-        _refuse_at_the_door(caller, body, body.organisation_id)
+        await _refuse_at_the_door(door, caller, body, body.organisation_id)
         identity = str(uuid4())
         try:
             answer = await door.tell(
@@ -137,7 +139,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
 
     @router.post("/cases", summary="提交申请 Submit an application", tags=["申请 application"])
     async def submit(caller: Calling, body: bodies.SubmitBody) -> CommandAnswer:
-        _refuse_at_the_door(caller, body, body.organisation_id)
+        await _refuse_at_the_door(door, caller, body, body.organisation_id)
         command = await _submitted(SubmitApplication, door, caller, body)
         return await door.tell(caller, KIND, str(uuid4()), command)
 
@@ -148,7 +150,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
         caller: Calling, case_id: CaseId, body: bodies.ApplicationBody
     ) -> CommandAnswer:
         document = await door.view(caller, "case", case_id)
-        _refuse_at_the_door(caller, body, document["organisation_id"])
+        await _refuse_at_the_door(door, caller, body, document["organisation_id"])
         fact_id, content = await content_of(door, body)
         command = ResubmitApplication(by=caller.actor, fact_id=fact_id, **content)
         return await door.tell(caller, KIND, case_id, command)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
 
 from services.intake.decisions.offices import unsealing_offices
-from shared.door import Caller, Door, problem_of
+from shared.door import Caller, Door
 from shared.masks import HIDDEN, mask_id, mask_name, mask_phone
 from shared.room import Refusal
 
@@ -82,8 +82,7 @@ def look_routes(router: APIRouter, door: Door) -> None:
     ) -> CaseLook:
         document = await door.view(caller, "case", case_id)
         if unsealed and not _may_unseal(door, caller, document):
-            await door.desk.store.deny(caller.actor.person, "unseal", case_id)
-            raise problem_of(NOT_FOR_UNSEALING)
+            raise await door.refused(caller, "unseal", NOT_FOR_UNSEALING, case_id)
         sealed = await door.view(caller, "case_personal", case_id)
         personal = await _opened(door, caller, sealed, unsealed=unsealed)
         return CaseLook(case=dict(document), personal=personal, unsealed=unsealed)

@@ -1,4 +1,4 @@
-"""Who an ID number belongs to, learned again after a restore.
+"""Who an ID number belongs to: learned again after a restore, forgotten with an erasure.
 
 The lookup (`storage.PersonLookup`) follows from no fact alone: its HMACs stand nowhere else, so
 that an erasure leaves nothing. But the ID numbers stand sealed in the applications; whoever may
@@ -8,7 +8,7 @@ and a second open file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import asyncpg
@@ -55,6 +55,29 @@ async def learn_again(connection: asyncpg.Connection, schema: str, keys: KeyStor
         after = rows[-1]["position"]
         for row in rows:
             learned += await _learn(connection, schema, keys, orjson.loads(row["data"]))
+
+
+async def forget(connection: asyncpg.Connection, schema: str, persons: Sequence[str]) -> int:
+    """Delete the lookup rows of erased persons; how many there were."""
+    rows = await connection.fetch(
+        f"DELETE FROM {schema}.persons WHERE person_id = ANY ($1) RETURNING true",  # noqa: S608 - as above
+        list(persons),
+    )
+    return len(rows)
+
+
+async def cases_of(
+    connection: asyncpg.Connection, schema: str, persons: Sequence[str]
+) -> list[str]:
+    """Every case in whose application one of them ever was."""
+    rows = await connection.fetch(
+        f"SELECT DISTINCT subject FROM {schema}.facts f WHERE type = ANY ($1) AND EXISTS"  # noqa: S608 - as above
+        " (SELECT FROM jsonb_array_elements(f.data::jsonb->'members') AS m"
+        "  WHERE m->>'person_id' = ANY ($2))",
+        list(APPLICATIONS),
+        list(persons),
+    )
+    return [row["subject"] for row in rows]
 
 
 async def _learn(

@@ -151,7 +151,7 @@ def _objection_routes(router: APIRouter, door: Door) -> None:
         objection_id: UUID,
         body: FindingsBody,
     ) -> CommandAnswer:
-        fact_id, objection = str(uuid4()), str(objection_id)
+        fact_id, objection = str(uuid4()), await _objection(door, caller, case_id, objection_id)
         findings = await door.seal(
             objection, Category.FREE_TEXT, body.findings, fact_id, "findings"
         )
@@ -170,7 +170,7 @@ def _objection_routes(router: APIRouter, door: Door) -> None:
         objection_id: UUID,
         body: DecisionBody,
     ) -> CommandAnswer:
-        fact_id, objection = str(uuid4()), str(objection_id)
+        fact_id, objection = str(uuid4()), await _objection(door, caller, case_id, objection_id)
         reasons = await door.seal(objection, Category.FREE_TEXT, body.reasons, fact_id, "reasons")
         command = DecideObjection(
             by=caller.actor,
@@ -188,12 +188,9 @@ def _objection_routes(router: APIRouter, door: Door) -> None:
     async def objection(
         caller: Annotated[Caller, Depends(door.reader)], case_id: CaseId, objection_id: UUID
     ) -> ObjectionText:
-        document = await door.view(caller, OBJECTION, str(objection_id))
-        if document["case_id"] != str(case_id):
-            raise problem_of(UNKNOWN)
+        document = await _objected(door, caller, case_id, objection_id)
         if not _judges(caller, document):
-            await door.desk.store.deny(caller.actor.person, "read objection", str(objection_id))
-            raise problem_of(WRONG_OFFICE)
+            raise await door.refused(caller, "read objection", WRONG_OFFICE, str(objection_id))
         sealed = {name: document[name] for name in ("text", "contact", "findings")}
         tokens = [token for token in sealed.values() if token]
         opened = await door.keys.open(tokens, caller.actor.person, "judge an objection")
@@ -204,6 +201,23 @@ def _objection_routes(router: APIRouter, door: Door) -> None:
             anonymous=document["anonymous"],
             **clear,
         )
+
+
+async def _objected(
+    door: Door, caller: Caller, case_id: UUID, objection_id: UUID
+) -> Mapping[str, Any]:
+    """The objection to this case, if the caller may know of it."""
+    document = await door.view(caller, OBJECTION, str(objection_id))
+    if document["case_id"] != str(case_id):
+        raise await door.refused(caller, "read objection", UNKNOWN, str(objection_id))
+    return document
+
+
+async def _objection(door: Door, caller: Caller, case_id: UUID, objection_id: UUID) -> str:
+    """Under whose key a text about it is sealed: of what the caller may not know, no key is made
+    and nothing is told, not even that it was destroyed."""
+    document = await _objected(door, caller, case_id, objection_id)
+    return str(document["objection_id"])
 
 
 def _judges(caller: Caller, document: Mapping[str, Any]) -> bool:

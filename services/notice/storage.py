@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final, cast
 
+import asyncpg
 import orjson
 
 from services.notice.decisions.offices import HANDLER, REVIEWER
 from services.notice.decisions.posting import NoticeRules, elapses_on, waiting_to_elapse
 from services.notice.decisions.state import Notice, Notices, Objection
-from services.notice.facts import FormTakenOver, Place
+from services.notice.facts import FormTakenOver, ObjectionRaised, Place
 from services.notice.period import NoticeRule
 from shared.dated import Version, Versions
 from shared.event_store import EventStore
@@ -276,6 +277,19 @@ async def case_of_notice(store: EventStore, notice_id: str) -> str | None:
     found = await store.documents([(NOTICE, notice_id)])
     document = found.get((NOTICE, notice_id))
     return str(document["case_id"]) if document else None
+
+
+async def cases_objected_to(
+    connection: asyncpg.Connection, schema: str, objections: Sequence[str]
+) -> list[str]:
+    """The cases of these objections, whose words are sealed under keys of their own."""
+    rows = await connection.fetch(
+        f"SELECT DISTINCT subject FROM {schema}.facts WHERE type = $1"  # noqa: S608 - as above
+        " AND data::jsonb->>'objection_id' = ANY ($2)",
+        ObjectionRaised.stored_name,
+        list(objections),
+    )
+    return [row["subject"] for row in rows]
 
 
 async def standing_on_board(

@@ -69,7 +69,7 @@ def routes(door: Door, settings: PayoutSettings) -> APIRouter:
     async def account(
         end_to_end_id: EndToEndId,
         request: Request,
-        caller: Annotated[Caller, Depends(door.reader)],
+        caller: Annotated[Caller, Depends(door.client_reader)],
     ) -> SealedAccount:
         await _only_the_bank(door, settings, caller, request)
         known = await _found(door, end_to_end_id)
@@ -89,7 +89,7 @@ def routes(door: Door, settings: PayoutSettings) -> APIRouter:
 
     @router.post("/reports", summary="银行回执 The bank's report")
     async def report(
-        body: ReportBody, request: Request, caller: Annotated[Caller, Depends(door.caller)]
+        body: ReportBody, request: Request, caller: Annotated[Caller, Depends(door.client_caller)]
     ) -> CommandAnswer:
         await _only_the_bank(door, settings, caller, request)
         known = await _found(door, body.end_to_end_id)

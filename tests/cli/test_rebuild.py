@@ -68,3 +68,12 @@ def test_a_database_that_is_not_there_is_one_line() -> None:
     result = run("postgresql://nobody:secret@127.0.0.1:1/none", "network")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "secret" not in result.stderr
+
+
+def test_copies_of_others_facts_are_not_rebuilt_and_it_says_where_to_look(
+    network_url: str,
+) -> None:
+    refused = run(network_url, "network", "reference")
+    assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "MODEL" in refused.stderr
+    assert "docs/operating.md" in refused.stderr

@@ -26,6 +26,7 @@ from services.eligibility import facts as eligibility
 from services.intake import facts as intake
 from services.network import facts as network
 from services.notice import facts as notice
+from shared.discarded import HeardFactDiscarded
 from shared.fact import Actor, Fact, Recorded
 from shared.keys import KeyStore
 from shared.migrations import migrate_keys, role_name, role_url
@@ -243,6 +244,29 @@ def test_a_timeline_in_causal_order_ends_with_the_state(world: World) -> None:
     assert result.stdout.isprintable() or all(
         line.isprintable() for line in result.stdout.splitlines()
     )
+
+
+def test_a_heard_fact_that_was_discarded_is_told_and_changes_no_state(world: World) -> None:
+    """Who put it aside and why stands in the timeline; the state is that of the facts around it."""
+    log = KafkaLog(world.log.bootstrap)
+    state_network(log)
+    state_case(log, CASE, NAME, ADDRESS, OBJECTION)
+    discarded = sample(
+        HeardFactDiscarded, type="bangfu.notice.NoticeElapsed", stream=f"notices-{CASE}",
+        version=2, operator="chen", reason="entered twice",
+    )  # fmt: skip
+    log.state("intake", f"case-{CASE}", discarded, on=date(2025, 3, 15), subject=CASE)
+    withdrawn = sample(intake.ConsentWithdrawn, case_id=CASE)
+    log.state("intake", f"case-{CASE}", withdrawn, on=date(2025, 3, 16), subject=CASE)
+    asyncio.run(log.send(SERVICES))
+    told = world.json(BANGFU_TOPIC_PREFIX=log.prefix)
+    assert [f["fact"] for f in told["facts"]][-2:] == ["HeardFactDiscarded", "ConsentWithdrawn"]
+    assert told["findings"] == []
+    [state] = [s for s in told["states"] if s["kind"] == "case"]
+    assert state["version"] == 5
+    shown = world.run(CASE, BANGFU_TOPIC_PREFIX=log.prefix)
+    assert shown.exit_code == 0, shown.output
+    assert "由 chen 决定：entered twice" in shown.stdout
 
 
 def test_as_of_is_what_was_known_and_valid_on_what_had_happened(world: World) -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import uuid
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import httpx
 import pytest
-from joserfc.jwk import OKPKey
 
 from cli.rooms import SERVICES
-from sandbox.issuer import mint, new_signing_key
 from tests.demo.host import Host
+from tests.duty import tokens
 from tests.duty.routes import Route, routes, told
+from tests.duty.tokens import PERSON
 
-PERSON: Final = "union-1-1.handler"
 # What a challenge may say by chance is shorter than the end of any token.
 LONGEST_WORD: Final = 16
-OTHER_ISSUER: Final = "https://elsewhere.example"
 
 
 @pytest.fixture(scope="module")
@@ -36,51 +32,9 @@ def every_route(duty: Host) -> list[Route]:
     return list(routes(duty.installation.urls()))
 
 
-def _part(token: str, index: int) -> dict[str, Any]:
-    text = token.split(".")[index]
-    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    return found
-
-
-def _packed(part: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
-
-
 @pytest.fixture(scope="module")
-def bad_tokens(duty: Host, http: httpx.Client) -> dict[str, str]:
-    """An Authorization header by what is wrong with it; those that a provider could have signed are
-    signed by ours."""
-    issuer = duty.installation.url("issuer")
-
-    def asked(**changes: str) -> str:
-        form = {"subject": PERSON, "secret": duty.installation.secret, **changes}
-        token: str = (
-            http.post(issuer + "/token", data=form).raise_for_status().json()["access_token"]
-        )
-        return token
-
-    true = asked()
-    head, body, signature = true.split(".")
-    same_id: OKPKey = new_signing_key(_part(true, 0)["kid"])
-    forged = _packed({**_part(true, 1), "sub": "city.maker"})
-    unsigned = _packed({"alg": "none", "typ": "JWT"})
-    wrong = {
-        "no scheme": true,
-        "another scheme": "Basic " + base64.b64encode(b"user:password").decode(),
-        "no token": "Bearer",
-        "not a token": "Bearer x",
-        "not text": "Bearer \u00ff\u00fe",
-        "endless": "Bearer " + "a" * 9000,
-        "expired": "Bearer " + asked(lifetime_seconds="-10"),
-        "another audience": "Bearer " + asked(audience="somebody-else"),
-        "another issuer": "Bearer " + asked(issuer=OTHER_ISSUER),
-        "an unknown key": "Bearer " + mint(new_signing_key(), PERSON, issuer=issuer),
-        "a wrong key": "Bearer " + mint(same_id, PERSON, issuer=issuer),
-        "another's words": f"Bearer {head}.{forged}.{signature}",
-        "no signature": f"Bearer {head}.{body}.",
-        "unsigned": f"Bearer {unsigned}.{body}.",
-    }
-    return {"none": "", **wrong}
+def bad_tokens(duty: Host) -> dict[str, str]:
+    return tokens.bad_tokens(duty.installation)
 
 
 def _asked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -12,10 +13,11 @@ import pytest
 from sandbox.issuer import new_signing_key
 from shared import desk as desk_module
 from shared.desk import Contended
+from shared.room import UNKNOWN, Act, Decided, Refusal, Situation
 from shared.service import Parts
-from tests.toy import alpha
+from tests.toy import alpha, newer
 from tests.toy.visitors import ISSUER, KEY, Visitor, alpha_with_offices, client_of
-from tests.toy.world import World, facts_of, hear_of, new_case
+from tests.toy.world import World, facts_of, hear_of, new_case, tell
 
 
 @pytest.fixture
@@ -220,6 +222,59 @@ async def test_another_office_gets_the_answer_for_unknown(
         f"/tallies/{case}/counts", {"amount": 1}, Acting_Office="city/clerk"
     )
     assert city.status_code == 200
+
+
+FORBIDDEN = Refusal("keeper_only", "非经办", "for the keeper only", status=403)
+
+
+def keepers_count(
+    state: alpha.Tally, command: alpha.Count, situation: Situation
+) -> Decided | Refusal:
+    """One amount is the keeper's, one belongs to nobody, one is over the limit."""
+    refused = {7: FORBIDDEN, 8: UNKNOWN}.get(command.amount)
+    return refused or alpha.count(state, command, situation)
+
+
+async def test_what_a_decision_forbids_is_recorded_and_what_it_refuses_is_not(
+    world: World,
+) -> None:
+    """By actor, command and case, whichever way it was sent; a plain no is no denial."""
+    acts = {**alpha.TALLY.acts, alpha.Count: replace(alpha.TALLY.acts[alpha.Count])}
+    acts[alpha.Count] = Act(keepers_count, acts[alpha.Count].needs)
+    kinds = {"tally": replace(alpha.TALLY, acts=acts)}
+    parts = await alpha_with_offices(world, alpha.room(kinds=kinds))
+    async with client_of(parts) as client:
+        clerk = Visitor(client, "clerk")
+        case = await opened(clerk)
+        path = f"/tallies/{case}/counts"
+        told = [(await clerk.post(path, {"amount": amount})).status_code for amount in (7, 8, 101)]
+        assert told == [403, 404, 409]
+        batch = [{"key": f"in-a-batch-{n}", "path": path, "body": {"amount": n}} for n in (7, 101)]
+        answers = (await clerk.post("/batch", {"commands": batch})).json()["answers"]
+        assert [each["status"] for each in answers] == [403, 409]
+    rows = await parts.store.worker.fetch("SELECT actor, attempt, subject FROM alpha.denials")
+    assert [tuple(row) for row in rows] == [("clerk", "Count", case)] * 3
+    assert len(await facts_of(parts)) == 1
+
+
+async def test_a_build_that_is_too_old_asks_to_come_again(
+    clerk: Visitor, client: httpx.AsyncClient, parts: Parts, world: World
+) -> None:
+    """Another instance has written what this one can't read: with the same key, it answers."""
+    case = await opened(clerk)
+    new = await world.start(newer.alpha_room(), issuer=ISSUER, instance="1")
+    new.door._verifier = parts.door._verifier
+    path, body = f"/tallies/{case}/counts", {"amount": 1}
+    await tell(new, "tally", case, alpha.Count(amount=2), organisations=["east"])
+    old = await clerk.post(path, body, Idempotency_Key="the-same-key")
+    assert (old.status_code, slug(old)) == (503, "newer-build")
+    batch = {"commands": [{"key": "the-same-key", "path": path, "body": body}]}
+    [answer] = (await clerk.post("/batch", batch)).json()["answers"]
+    assert (answer["status"], answer["body"]["type"]) == (503, "urn:bangfu:problem:newer-build")
+    assert (await clerk.get(f"/tallies/{case}")).json() == {"total": 2}
+    async with client_of(new) as newer_client:
+        done = await Visitor(newer_client, "clerk").post(path, body, Idempotency_Key="the-same-key")
+    assert (done.status_code, done.json()["version"]) == (200, 3)
 
 
 async def test_a_repeat_is_answered_as_the_first_and_another_body_is_refused(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from deploy.native.process import CHECKOUT
 from shared.clock import BUSINESS_ZONE, set_clock_file
 from shared.desk import Done
 from shared.fact import Fact, Recorded
@@ -18,8 +21,11 @@ from shared.rebuild.service import NoSuchModel, Rebuilding, Rebuilt, rebuild
 from shared.rebuild.shadow import Shadow
 from shared.room import Room
 from shared.service import Parts
+from tests.shared.rebuild_process import STOPS_AT
 from tests.toy import alpha
 from tests.toy.world import World, hear_of, kept_of, new_case, tell
+
+START_SECONDS = 60
 
 
 async def some_tallies(world: World, count: int = 5) -> tuple[Parts, list[str]]:
@@ -211,6 +217,48 @@ async def test_it_goes_on_beside_many_writers(world: World) -> None:
         await asyncio.gather(*writers)
     assert written > 100
     assert (await rebuilt(world, a.room, mend=False)).is_sound
+
+
+async def stopped_in_the_middle(world: World) -> asyncio.subprocess.Process:
+    """A `bangfu rebuild` that holds its lock with rows replaced and not committed."""
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.shared.rebuild_process",
+        cwd=CHECKOUT,
+        env={**os.environ, "BANGFU_POSTGRES_URL": world.postgres_url},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert started.stdout is not None
+    line = await asyncio.wait_for(started.stdout.readline(), START_SECONDS)
+    assert line == b"in the middle\n"
+    return started
+
+
+async def test_a_rebuild_that_is_killed_in_the_middle_leaves_nothing_half(world: World) -> None:
+    """What it had put right under a lock stays; the rest is as it was, nobody waits for the dead,
+    and given again the command puts the rest right."""
+    a, cases = await some_tallies(world)
+    async with world.admin() as admin:
+        await admin.execute("UPDATE alpha.views SET document = '{}'")
+    killed = await stopped_in_the_middle(world)
+    counting = asyncio.ensure_future(tell(a, "tally", cases[0], alpha.Count(amount=1)))
+    done, _ = await asyncio.wait([counting], timeout=0.5)
+    assert not done, "it was not in the middle of its swap"
+    killed.kill()
+    await killed.wait()
+    # Its lock went with it. The write that waited shows its own tally anew.
+    assert isinstance(await asyncio.wait_for(counting, START_SECONDS), Done)
+    views = await a.store.query_views(["city"], "true")
+    right = {v["key"] for v in views if v["document"]} - {cases[0]}
+    assert len(views) == len(cases)
+    assert len(right) in (STOPS_AT - 2, STOPS_AT - 1)
+    result = await rebuilt(world, a.room)
+    left = len(cases) - 1 - len(right)
+    assert differing(result) == {"tally": {"not what the facts give": left}}
+    assert (await rebuilt(world, a.room, mend=False)).is_sound
+    totals = {v["key"]: v["document"]["total"] for v in await a.store.query_views(["city"], "true")}
+    assert totals == {case: 3 if case == cases[0] else 2 for case in cases}
 
 
 # Scopes

@@ -9,7 +9,7 @@ from datetime import date
 import asyncpg
 import pytest
 
-from shared.event_store import OutOfScope
+from shared.event_store import Conflict, OutOfScope
 from shared.fact import Recorded, chain_hash
 from shared.migrations import role_name
 from shared.network_copy import NETWORK_KIND
@@ -106,6 +106,26 @@ async def test_another_office_can_neither_load_nor_append(world: World) -> None:
 def next_of(fact: Recorded, **attributes: str) -> Write:
     named = {**fact.attributes, "streamversion": "2", "previoushash": fact.hash, **attributes}
     return Write(facts=[Recorded(named, chain_hash(named, fact.raw), fact.raw)])
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "beside another stream"])
+@pytest.mark.parametrize("organisations", [None, ["east"]], ids=["the service", "an office"])
+async def test_a_fact_whose_forerunner_is_absent_is_a_conflict(
+    world: World, organisations: list[str] | None, alone: bool
+) -> None:
+    """P2: whoever writes, no version is left out, and nothing of such a write stays."""
+    a, east, _ = await two_cases(world)
+    [fact] = [f for f in await facts_of(a) if f.subject == east]
+    write = next_of(fact, streamversion="3")
+    other = new_case()
+    if not alone:
+        # It begins a stream, as it may: the one beside it takes it along.
+        born = {"stream": f"tally-{other}", "subject": other, "streamversion": "1"}
+        write.facts += next_of(fact, id=new_case(), previoushash="0" * 64, **born).facts
+    before = await kept_of(a)
+    with pytest.raises(Conflict):
+        await a.store.write(write, organisations)
+    assert await kept_of(a) == before
 
 
 async def test_a_write_that_lies_about_its_subject_is_refused(world: World) -> None:

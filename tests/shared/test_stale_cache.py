@@ -84,10 +84,12 @@ async def test_a_remembered_state_lets_no_other_office_through(world: World) -> 
         alpha.Open(),  # would be refused, by a state
     ):
         assert await tell(a, "tally", case, command, organisations=["elsewhere"]) == UNKNOWN
-    unknown = await tell(a, "tally", new_case(), alpha.Ring(), organisations=["elsewhere"])
+    nobodys = new_case()
+    unknown = await tell(a, "tally", nobodys, alpha.Ring(), organisations=["elsewhere"])
     assert unknown == UNKNOWN
     assert await facts_of(a) == before
     rows = await a.store.worker.fetch("SELECT actor, attempt, subject FROM alpha.denials")
     assert [tuple(row) for row in rows] == [
-        ("person", name, case) for name in ("Count", "Count", "Ring", "Open")
+        *(("person", name, case) for name in ("Count", "Count", "Ring", "Open")),
+        ("person", "Ring", nobodys),
     ]

@@ -1,17 +1,24 @@
 """`bangfu verify` finds what differs between Kafka, the stores and what is derived from them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+import asyncpg
 import pytest
 
 from deploy.infrastructure import Infrastructure
+from shared import quarantine
 from shared.bus import topic_name
 from shared.clock import RealClock
+from shared.discarded import HeardFactDiscarded
+from shared.fact import Recorded
 from shared.log_reader import open_log
+from shared.rebuild.service import rebuild
+from shared.room import Todo
 from shared.verification.check import verify_rooms
 from shared.verification.report import CaseChecked, Report
 from tests.conftest import FreshDatabases
 from tests.kafka_log import KafkaLog, Sent
+from tests.toy import alpha, beta
 from tests.toy.alpha import Count, Open
 from tests.toy.installation import ToyInstallation, toy_installation
 
@@ -171,3 +178,68 @@ async def everything(toys: ToyInstallation, service: str) -> list[Sent]:
             async for records in reader.read(chosen)
             for r in records
         ]
+
+
+# What a person put aside
+
+
+def fails_at_thirteen(fact: alpha.Counted, recorded: Recorded) -> Sequence[Todo]:
+    if fact.amount == 13:
+        raise ArithmeticError("no thirteen here")
+    return beta.on_counted(fact, recorded)
+
+
+def fails_for_nobody(fact: alpha.Opened, recorded: Recorded) -> Sequence[Todo]:
+    if fact.case_id == "nobody":
+        raise LookupError("nobody is known here")
+    return beta.on_opened(fact, recorded)
+
+
+async def discard_all(url: str) -> int:
+    """As an operator does, one after the other; how many there were."""
+    connection = await asyncpg.connect(url)
+    try:
+        held = await quarantine.quarantined(connection, "beta", 10)
+        for each in held:
+            await quarantine.ask_discard(
+                connection, "beta", each.held_id, reason="entered twice", operator="chen"
+            )
+        return len(held)
+    finally:
+        await connection.close()
+
+
+async def test_what_was_discarded_is_no_difference(
+    fresh_databases: FreshDatabases, infrastructure: Infrastructure
+) -> None:
+    """In the stream of its case and in the service's own: it changes no state, passes its version,
+    and what is kept follows from the facts around it."""
+    url = fresh_databases.postgres_url
+    broken = beta.room(reactions={alpha.Opened: fails_for_nobody, alpha.Counted: fails_at_thirteen})
+    async with toy_installation(url, infrastructure.kafka_bootstrap, broken) as toys:
+        for case in ("one", "nobody"):
+            await toys.alpha.tell("tally", case, Open())
+        for amount in (1, 13, 2):
+            await toys.alpha.tell("tally", "one", Count(amount=amount))
+        await toys.publish()
+        await toys.hear()
+        assert await discard_all(url) == 2
+        await toys.beta.hearing.sweep()
+        await toys.alpha.tell("tally", "one", Count(amount=3))
+        await toys.publish()
+        await toys.hear()
+        await toys.publish()
+        report = await verified(toys)
+        assert told(report) == []
+        stated = await toys.beta.desk.store.worker.fetch(
+            "SELECT stream, version FROM beta.facts WHERE type = $1 ORDER BY position",
+            HeardFactDiscarded.stored_name,
+        )
+        places = {(row["stream"], row["version"]) for row in stated}
+        assert places == {("mirror-one", 3), ("discarded-beta", 1)}
+        for room in toys.rooms:
+            assert (await rebuild(room, url)).is_sound
+        await toys.damage("DELETE FROM beta.views; UPDATE beta.guards SET value = value + 1")
+        assert not (await rebuild(broken, url)).is_sound
+        assert (await rebuild(broken, url)).is_sound
+        assert told(await verified(toys)) == []

@@ -11,6 +11,7 @@ import orjson
 
 from sandbox.issuer import Issuer, mint, new_signing_key
 from shared.identity import TokenVerifier
+from shared.room import Room
 from shared.service import Parts, application
 from tests.toy import alpha, api
 from tests.toy.world import World, founding, hear_of
@@ -49,10 +50,10 @@ class Visitor:
         return await self._client.get(path, headers=self._headers)
 
 
-async def alpha_with_offices(world: World) -> Parts:
+async def alpha_with_offices(world: World, room: Room | None = None) -> Parts:
     """East and west below the city, and who holds which office there."""
     await world.migrate("alpha")
-    made = await world.start(alpha.room(), issuer=ISSUER)
+    made = await world.start(room or alpha.room(), issuer=ISSUER)
     keys = httpx.AsyncClient(
         transport=httpx.ASGITransport(Issuer(KEY, "secret", dict, ISSUER).app())
     )

@@ -1,21 +1,26 @@
 """Intake over HTTP, as a process on the real database and broker; its neighbours are the test."""
 
 import asyncio
+import base64
 import uuid
 from collections.abc import Iterator
 from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from cli.__main__ import app
 from deploy.infrastructure import Infrastructure
 from sandbox.client import Client, Command, RefusedError
 from services.eligibility import facts as eligibility
 from services.notice import facts as notice
 from services.training import facts as training
+from shared.keys import KeyStore
 from tests.services.conftest import refusal, until
 from tests.services.intake.running import (
     ADDRESS,
@@ -377,3 +382,73 @@ async def test_of_an_erased_person_nothing_more_is_recorded(intake: Intake) -> N
         await intake.installation.wait_until_ready(["intake"])
         asked = client.post(HANDLER, "intake", "/cases", submission(77))
         assert await refusal(asked) == (410, "erased")
+
+
+# After an erasure
+
+
+async def where_found(url: str, *texts: str) -> set[str]:
+    """The tables of intake in which one of these texts stands."""
+    connection = await asyncpg.connect(url)
+    try:
+        tables = await connection.fetch(
+            "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'intake'"
+        )
+        return {
+            row["name"]
+            for row in tables
+            if await connection.fetchval(
+                f"SELECT EXISTS (SELECT FROM intake.{row['name']} AS t"
+                " WHERE EXISTS (SELECT FROM unnest($1::text[]) AS x WHERE strpos(t::text, x) > 0))",
+                list(texts),
+            )
+        }
+    finally:
+        await connection.close()
+
+
+async def bangfu(intake: Intake, *words: str) -> str:
+    """As an operator types it, with intake's right to the keys."""
+    installation = intake.installation
+    environment = {
+        "BANGFU_POSTGRES_URL": installation.infrastructure.postgres_url,
+        "BANGFU_KEYS_URL": installation.environments["intake"]["BANGFU_KEYS_URL"],
+    }
+    done = await asyncio.to_thread(CliRunner().invoke, app, words, env=environment)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+async def test_an_erased_person_is_found_by_no_key_any_more(intake: Intake, tmp_path: Path) -> None:
+    """Neither by the lookup of ID numbers nor by what is kept of commands: both hold keyed hashes
+    that who has the master key could try ID numbers on."""
+    intake.go_to(OPENING.date())
+    given = intake.installation.environments["intake"]
+    url, register = intake.installation.infrastructure.postgres_url, str(tmp_path / "erasures")
+    store = await KeyStore.connect(
+        given["BANGFU_KEYS_URL"], base64.b64decode(given["BANGFU_MASTER_KEY"])
+    )
+    traces = (
+        store.mac("id_number", id_number(70)),
+        store.mac("paper form", f"2025-03-03\n{id_number(70)}"),
+        id_number(71),
+    )
+    async with intake.client() as client:
+        form = {**submission(70), "applied_on": "2025-03-03"}
+        erased = Case(
+            intake, client, (await client.post(HANDLER, "intake", "/forms", form))["subject"]
+        )
+        # A client's own key may be anything.
+        key = f"form-{id_number(71)}"
+        await erased.post(HANDLER, "consents", {"purpose": "publication", "given": False}, key)
+        other = await submitted(intake, client, 72)
+        assert await where_found(url, *traces) == {"persons", "commands"}
+        for person in (await erased.look())["case"]["members"]:
+            await store.destroy(person)
+    await store.close()
+    await bangfu(intake, "erasures", "export", register)
+    said = await bangfu(intake, "erasures", "clear", register)
+    assert "2 lookup rows, 2 command rows" in said
+    assert await where_found(url, *traces) == set()
+    assert "commands" in await where_found(url, f"case-{other.case_id}")
+    assert "0 lookup rows, 0 command rows" in await bangfu(intake, "erasures", "clear", register)
