@@ -31,6 +31,7 @@ from shared.fact import Actor, Fact, Recorded
 from shared.keys import KeyStore
 from shared.migrations import migrate_keys, role_name, role_url
 from shared.sealed import Category, seal
+from tests.given_when_then import sealed
 from tests.kafka_log import KafkaLog, Sent
 from tests.samples.making import sample_of
 
@@ -250,7 +251,7 @@ def test_a_heard_fact_that_was_discarded_is_told_and_changes_no_state(world: Wor
     """Who put it aside and why stands in the timeline; the state is that of the facts around it."""
     log = KafkaLog(world.log.bootstrap)
     state_network(log)
-    state_case(log, CASE, NAME, ADDRESS, OBJECTION)
+    state_case(log, CASE, sealed(), sealed(), sealed("free_text", "text"))
     discarded = sample(
         HeardFactDiscarded, type="bangfu.notice.NoticeElapsed", stream=f"notices-{CASE}",
         version=2, operator="chen", reason="entered twice",

@@ -13,7 +13,7 @@ import pytest
 from sandbox.issuer import new_signing_key
 from shared import desk as desk_module
 from shared.desk import Contended
-from shared.room import UNKNOWN, Act, Decided, Refusal, Situation
+from shared.room import UNKNOWN, Decided, Refusal, Situation
 from shared.service import Parts
 from tests.toy import alpha, newer
 from tests.toy.visitors import ISSUER, KEY, Visitor, alpha_with_offices, client_of
@@ -225,22 +225,22 @@ async def test_another_office_gets_the_answer_for_unknown(
 
 
 FORBIDDEN = Refusal("keeper_only", "非经办", "for the keeper only", status=403)
+# One amount is the keeper's, one belongs to nobody; another may be over the limit.
+REFUSED: dict[int, Refusal] = {7: FORBIDDEN, 8: UNKNOWN}
 
 
 def keepers_count(
     state: alpha.Tally, command: alpha.Count, situation: Situation
 ) -> Decided | Refusal:
-    """One amount is the keeper's, one belongs to nobody, one is over the limit."""
-    refused = {7: FORBIDDEN, 8: UNKNOWN}.get(command.amount)
-    return refused or alpha.count(state, command, situation)
+    return REFUSED.get(command.amount) or alpha.count(state, command, situation)
 
 
 async def test_what_a_decision_forbids_is_recorded_and_what_it_refuses_is_not(
     world: World,
 ) -> None:
     """By actor, command and case, whichever way it was sent; a plain no is no denial."""
-    acts = {**alpha.TALLY.acts, alpha.Count: replace(alpha.TALLY.acts[alpha.Count])}
-    acts[alpha.Count] = Act(keepers_count, acts[alpha.Count].needs)
+    acts = dict(alpha.TALLY.acts)
+    acts[alpha.Count] = replace(acts[alpha.Count], decide=keepers_count)
     kinds = {"tally": replace(alpha.TALLY, acts=acts)}
     parts = await alpha_with_offices(world, alpha.room(kinds=kinds))
     async with client_of(parts) as client:

@@ -444,7 +444,7 @@ async def test_an_erased_person_is_found_by_no_key_any_more(intake: Intake, tmp_
         other = await submitted(intake, client, 72)
         assert await where_found(url, *traces) == {"persons", "commands"}
         for person in (await erased.look())["case"]["members"]:
-            await store.destroy(person)
+            await store.destroy(person["person_id"])
     await store.close()
     await bangfu(intake, "erasures", "export", register)
     said = await bangfu(intake, "erasures", "clear", register)
