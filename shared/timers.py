@@ -80,6 +80,7 @@ class Timers:
                     self._woken = False
                     if await self.fire(today):
                         self._woken = True
+                        self._progress.beat("timers")
                         continue
                     # Written meanwhile: look again, but not after each of a stream of writes.
                     if not self._woken:
@@ -90,6 +91,8 @@ class Timers:
                 if not is_passing(error):
                     raise
                 self._woken = True
+                # It says that it fails, so it does not hang: a new process would fare no better.
+                self._progress.beat("timers")
                 log.warning("timers_wait_for_database", error=type(error).__name__)
                 await asyncio.sleep(FAULT_PAUSE_SECONDS)
             await asyncio.sleep(POLL_SECONDS)

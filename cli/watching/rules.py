@@ -452,7 +452,7 @@ WEAR_RULES: Final = (
             "内存不应随日志增长；请记录情况后重启",
             "memory must not grow with the log: note what it does, then restart it",
         ),
-        do=("py-spy dump --pid PID", "kill -TERM PID"),
+        do=(".venv/bin/py-spy dump --pid PID", "kill -TERM PID"),
         anchor="memory-grows",
     ),
 )
