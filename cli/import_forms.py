@@ -142,13 +142,12 @@ def _run(run: Run, report: Report, sender: Sender | None) -> None:
             to_send = 0
             for household in households(_rows_after_headers(run), run.headers):
                 run.households += 1
-                advance(len(household.rows))
                 run.waiting.append(household)
                 to_send += not household.lines
                 if to_send >= AT_A_TIME or len(run.waiting) >= MOST_WAITING:
-                    _settle(run, report, sender)
+                    advance(_settle(run, report, sender))
                     to_send = 0
-            _settle(run, report, sender)
+            advance(_settle(run, report, sender))
     except SendingStopped as stopped:
         run.stopped = str(stopped)
     finally:
@@ -162,8 +161,11 @@ def _rows_after_headers(run: Run) -> Iterator[Row]:
     return rows
 
 
-def _settle(run: Run, report: Report, sender: Sender | None) -> None:
-    """Send the sound ones of those that wait, and tell of all that did not go in, in order."""
+def _settle(run: Run, report: Report, sender: Sender | None) -> int:
+    """Send the sound ones of those that wait, and tell of all that did not go in, in order.
+
+    How many rows that were: what the bar shows as done is done, and not only read.
+    """
     sound = {each.first_row: each for each in run.waiting if not each.lines}
     run.sound += len(sound)
     answers = sender.send({row: h.body for row, h in sound.items()}) if sender and sound else {}
@@ -178,7 +180,9 @@ def _settle(run: Run, report: Report, sender: Sender | None) -> None:
             run.bad += bool(household.lines)
         for line in sorted(household.lines, key=lambda line: line.row):
             report.add(line)
+    rows = sum(len(household.rows) for household in run.waiting)
     run.waiting.clear()
+    return rows
 
 
 def _blame(headers: Headers, household: Household, problem: Mapping[str, Any]) -> bool:
