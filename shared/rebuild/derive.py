@@ -27,6 +27,8 @@ _SCHEMA_VERSION: Final = '"schemaversion":"'
 
 Row = tuple[Any, ...]
 Stored = Sequence[Any] | asyncpg.Record
+# What the envelope of a schema version says, and who reads the data of such a fact.
+Reader = tuple[str, Callable[[str], Fact]]
 
 
 class StoredFact(Recorded):
@@ -53,6 +55,14 @@ class StoredFact(Recorded):
         return str(self.row[6])
 
 
+def _unread(_data: str) -> Fact:
+    raise AssertionError("no envelope says this")
+
+
+# No envelope holds a raw NUL, so nothing is ever read by it.
+_NO_READER: Final[Reader] = ("\x00", _unread)
+
+
 def schema_version_of(envelope: str) -> int:
     """The one attribute that reading needs, out of canonical JSON; no value looks like its name."""
     begin = envelope.index(_SCHEMA_VERSION) + len(_SCHEMA_VERSION)
@@ -71,7 +81,7 @@ class Derivation:
         self._has_scopes = wanted.has(SCOPES)
         self._has_guards = wanted.has(GUARDS)
         self._own: list[DerivedTable] = [t for t in room.derived if wanted.has(t.name)]
-        self._readers: dict[tuple[str, int], Callable[[str], Fact]] = {}
+        self._readers: dict[str, Reader] = {}
         self._follows = self._has_guards or bool(self._own)
         # What was derived and not taken away yet: rows by part, sums by part and key.
         self.rows: dict[str, list[Row]] = defaultdict(list)
@@ -96,7 +106,7 @@ class Derivation:
 
         A stream may go on in the next call; `end` ends the last one.
         """
-        registry, readers = self._room.reads, self._readers
+        readers = self._readers
         for row in rows:
             stream = row[0]
             if stream != self._stream:
@@ -105,16 +115,22 @@ class Derivation:
             if self._kind is None:
                 continue
             try:
-                version = schema_version_of(row[3])
-                read = readers.get((row[2], version))
-                if read is None:
-                    read = readers[row[2], version] = registry.reader(row[2], version)
+                said, read = readers.get(row[2], _NO_READER)
+                if said not in row[3]:
+                    said, read = self._reader_for(row)
                 fact = read(row[4])
             except Exception:  # noqa: BLE001 - a damaged row spoils its stream, not the rest
                 self.fault(_why_unreadable(self._room, row))
                 continue
             self.take(fact, StoredFact(row), row[7])
         self.facts += len(rows)
+
+    def _reader_for(self, row: Stored) -> Reader:
+        """For the facts of this row's type and version; the last version of a type is kept."""
+        version = schema_version_of(row[3])
+        said = f'{_SCHEMA_VERSION}{version}"'
+        found = self._readers[row[2]] = (said, self._room.reads.reader(row[2], version))
+        return found
 
     def begin(self, stream: str) -> None:
         """A stream follows; the one before it was ended."""
