@@ -271,7 +271,12 @@ async def _check_start(
     if settings.mode == "production" and settings.standby == "synchronous":
         await check_standby(settings.worker_url, settings.api_url)
     outboxes = outboxes_of(room, settings, extra_outboxes)
-    await check_log(settings.worker_url, room.name, outboxes, settings.kafka_bootstrap)
+    try:
+        await check_log(settings.worker_url, room.name, outboxes, settings.kafka_bootstrap)
+    except DATABASE_FAILURES as error:
+        # A driver's message may quote an address with its password; its type may not.
+        told = f"数据库不可用 the database can't be used: {type(error).__name__}"
+        raise StartRefused(f"{room.name}: {told}") from None
 
 
 async def _serve(
