@@ -188,7 +188,7 @@ def test_what_a_household_says_becomes_the_body_of_its_application(tmp_path: Pat
         "members": [
             {"relation": "applicant", "name": "欧阳示例", "id_number": id_number(1, "19500101"),
              "school": None, "worker": True},
-            {"relation": "child", "name": "欧阳小满", "id_number": id_number(1, "20100202"),
+            {"relation": "child", "name": "欧阳小满", "id_number": id_number(1, "20100303"),
              "school": "school-a", "worker": False},
         ],
         "incomes": [
