@@ -40,8 +40,9 @@ from shared.calendar import BusinessCalendar, day_after
 from shared.clock import Clock, ClockError, FileClock, RealClock
 from shared.settings import explain
 
-POLL_MS: Final = 15
-LOOK_SECONDS: Final = 0.02
+# How long one question for records stays open at most; it is answered as soon as there are some.
+POLL_MS: Final = 1_000
+LOOK_SECONDS: Final = 0.04
 PAUSE_SECONDS: Final = 0.2
 LOOK_AT_BIRTH_SECONDS: Final = 2.0
 MOST_RECORDS: Final = 200

@@ -38,6 +38,7 @@ QUARANTINED: Final = frozenset((UNREADABLE, EFFECT_FAILED))
 REASONS: Final = (*sorted(LEAVES_BY_ITSELF), UNREADABLE, EFFECT_FAILED)
 
 LONGEST_KEY: Final = 500
+BIRTH_HEADER: Final = ("ce_type", BORN.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Arrival:
             self.reason, self.waits_for = UNREADABLE, str(error)[:200]
 
     def is_birth(self) -> bool:
-        return any(name == "ce_type" and text == BORN.encode() for name, text in self.headers)
+        return BIRTH_HEADER in self.headers
 
     def claimed(self) -> Recorded:
         """What the record says of itself, readable or not; nothing of it is checked."""

@@ -189,7 +189,8 @@ class Desk:
         self._origin = origin
         self.mac = mac
         # Called after each write with facts: the relay and the timers want to know.
-        self.after_write: list[Callable[[], None]] = []
+        # Told of each write with facts, once it is stored.
+        self.after_write: list[Callable[[Write], None]] = []
         self._cache: OrderedDict[str, Entry] = OrderedDict()
 
     async def handle(
@@ -412,7 +413,7 @@ class Desk:
             for stream in {recorded.stream for recorded in write.facts}:
                 self._remember(stream, workspace.entries[stream])
             for tell_of_it in self.after_write:
-                tell_of_it()
+                tell_of_it(write)
         if write.reference:
             await self.reference.refresh()
 

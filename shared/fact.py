@@ -410,17 +410,32 @@ def _spliced_hash(envelope: bytes, data: bytes) -> str:
     ).hexdigest()
 
 
+# Our attributes by the header that carries them; a foreign record may bring others.
+ATTRIBUTES_BY_HEADER: Final = {
+    f"ce_{name}": name
+    for name in (
+        *("actor", "actororganisation", "actorrole", "build", "causationid", "correlationid"),
+        *("dataschema", "heard", "id", "lamport", "occurredon", "previoushash", "schemaversion"),
+        *("source", "specversion", "stream", "streamversion", "subject", "time", "type"),
+    )
+}
+# Those that are text and nothing more.
+_NEEDED: Final = ("stream", "subject", "actor", "actorrole", "actororganisation", "id")
+
+
 class BrokenRecord(ValueError):
     """A Kafka record that is no fact of ours, or whose hash does not hold."""
 
 
 def claimed_by_headers(headers: Mapping[str, str], value: bytes | None) -> Recorded:
     """What a Kafka record in CloudEvents binary mode says of itself; nothing is checked."""
-    attributes = {
-        name.removeprefix("ce_"): text
-        for name, text in headers.items()
-        if name.startswith("ce_") and name not in ("ce_hash", "ce_traceparent")
-    }
+    attributes: dict[str, str] = {}
+    for name, text in headers.items():
+        known = ATTRIBUTES_BY_HEADER.get(name)
+        if known is not None:
+            attributes[known] = text
+        elif name.startswith("ce_") and name not in ("ce_hash", "ce_traceparent"):
+            attributes[name.removeprefix("ce_")] = text
     attributes["datacontenttype"] = headers.get("content-type", "")
     return Recorded(
         attributes, headers.get("ce_hash", ""), value or b"", headers.get("ce_traceparent", "")
@@ -433,19 +448,24 @@ def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Re
     Raises BrokenRecord if an attribute is missing, malformed, or the hash does not hold.
     """
     found = claimed_by_headers(headers, value)
-    if any("\x00" in text for text in found.attributes.values()):
+    if "\x00" in "".join(found.attributes.values()):
         raise BrokenRecord("NUL")
     if len(found.raw) > LARGEST_DATA_BYTES:
         raise BrokenRecord("size")
     try:
         if chain_hash(found.attributes, found.raw) != found.hash:
             raise BrokenRecord("hash")
-        if found.version < 1 or found.lamport < 1 or not is_heard(found.heard):
+        # Kept as they are read here: each would be read again for every look at it.
+        known = found.__dict__
+        version = known["version"] = int(found.attributes["streamversion"])
+        lamport = known["lamport"] = int(found.attributes["lamport"])
+        heard = known["heard"] = orjson.loads(found.attributes["heard"])
+        if version < 1 or lamport < 1 or not is_heard(heard):
             raise BrokenRecord("order")
         if found.recorded_at.tzinfo is None:
             raise BrokenRecord("time")
         _ = (found.occurred_on, found.schema_version)
-        _ = (found.stream, found.subject, found.actor, found.fact_id)
+        _ = [found.attributes[name] for name in _NEEDED]
     except BrokenRecord:
         raise
     except Exception as error:  # whatever is wrong with foreign bytes, it is the record's fault

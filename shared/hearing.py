@@ -178,6 +178,7 @@ class Hearing:
         Only where something is held, or will be, are the queues of those keys locked, and all of
         it is read and judged again under the lock.
         """
+        await self._desk.reference.keep_fresh()
         if self._judge.recovered is None:
             self._judge.recovered = await Recovered.load(self._desk.store.worker, self._schema)
         locked: set[str] = set()

@@ -12,11 +12,12 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
 import structlog
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 from faststream import AckPolicy
@@ -34,9 +35,27 @@ from shared.telemetry import Progress
 log = structlog.get_logger()
 
 MOST_RECORDS: Final = 500
-# The subscriber sleeps this long after an empty poll, so it bounds a fact's latency.
-POLL_MS: Final = 15
+# How long one question for records stays open at most; it is answered as soon as there are some.
+POLL_MS: Final = 1_000
 SWEEP_SECONDS: Final = 1.0
+
+
+class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
+    """Answers with records only: after an empty answer the library would sleep as long again.
+
+    So records are taken in as they come, and a listener to whom nobody speaks costs little.
+    """
+
+    async def getmany(
+        self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+        while True:
+            fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]
+            fetched = await super().getmany(
+                *partitions, timeout_ms=timeout_ms, max_records=max_records
+            )
+            if fetched:
+                return fetched
 
 
 class Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -84,6 +103,8 @@ class Listening:
         self._broker = KafkaBroker(
             settings.kafka_bootstrap,
             allow_auto_create_topics=False,
+            # It publishes nothing: no producer and no admin, which would be kept up to date.
+            consumer_only=True,
             graceful_timeout=5.0,
             metadata_max_age_ms=METADATA_AGE_MS,
             logger=logging.getLogger("faststream"),
@@ -99,7 +120,7 @@ class Listening:
             session_timeout_ms=settings.session_timeout_ms,
             heartbeat_interval_ms=max(300, settings.session_timeout_ms // 4),
             max_records=MOST_RECORDS,
-            batch_timeout_ms=max(POLL_MS, settings.gather_ms),
+            batch_timeout_ms=POLL_MS,
             listener=Listener(self),
             parser=_parse,
             decoder=_decode,
@@ -110,6 +131,8 @@ class Listening:
     async def run(self) -> None:
         """Consume until cancelled; what is held is swept once a second."""
         self._broken = asyncio.get_running_loop().create_future()
+        consumers: Any = await self._broker.connect()
+        self._broker.config.broker_config.builder = partial(PatientConsumer, **consumers.keywords)
         await self._broker.start()
         watching = asyncio.create_task(self._watch_births())
         try:

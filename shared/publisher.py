@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,14 +25,19 @@ from aiokafka.errors import KafkaError
 
 from shared import bus
 from shared.chain import hash_holds
-from shared.fact import claimed_by_headers
+from shared.fact import ATTRIBUTES_BY_HEADER, claimed_by_headers
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
 from shared.pools import Pool
 from shared.tail import QUERY_SECONDS, Connection, Tail
 
-SHORTEST_POLL_SECONDS: Final = 0.005
-LONGEST_POLL_SECONDS: Final = 0.05
-CHECKPOINT_SECONDS: Final = 0.05
+# Own writes wake it, and so does the note of another process that has written. What comes without
+# either (its writer died in between, or is none of ours) is found by looking.
+SHORTEST_POLL_SECONDS: Final = 0.02
+LONGEST_POLL_SECONDS: Final = 0.5
+REACH_SECONDS: Final = 0.005
+UNLISTEN_SECONDS: Final = 1.0
+# What lies between checkpoint and topic is read back by the next relay, so it may be a little.
+CHECKPOINT_SECONDS: Final = 0.25
 SEND_SECONDS: Final = 15.0
 CHUNK_ROWS: Final = 1_000
 # Between two checkpoints lie a few chunks; far more means that the checkpoint is not this topic's.
@@ -92,6 +97,11 @@ class OutboxStatus:
     behind_seconds: float = 0.0  # how long committed rows have been waiting
 
 
+def written_channel(schema: str) -> str:
+    """On which a process that has written to this service's log lets its relay know."""
+    return f"{schema}_written"
+
+
 class Publisher:
     """One outbox of one service. `run` ends only by an error of the lease, or cancelled."""
 
@@ -129,6 +139,9 @@ class Publisher:
 
     def wake(self) -> None:
         self._woken.set()
+
+    def _on_note(self, *_: object) -> None:
+        self.wake()
 
     def status(self) -> OutboxStatus:
         status, tail, now = self._status, self._tail, time.monotonic()
@@ -174,11 +187,19 @@ class Publisher:
         async with self._pool.acquire() as connection:
             tail = self._tail = await Tail.open(connection, self._schema, self._outbox.table)
             await self._resume(connection)
-            producer = await bus.new_producer(self._bootstrap)
+            channel = written_channel(self._schema)
+            await connection.add_listener(channel, self._on_note)
             try:
-                await self._follow(connection, tail, producer)
+                producer = await bus.new_producer(self._bootstrap)
+                try:
+                    await self._follow(connection, tail, producer)
+                finally:
+                    await bus.discard(producer)
             finally:
-                await bus.discard(producer)
+                # The lease may be waited for: a database that hangs must not keep it from the next.
+                with suppress(*DATABASE_FAILURES):
+                    async with asyncio.timeout(UNLISTEN_SECONDS):
+                        await connection.remove_listener(channel, self._on_note)
 
     async def _resume(self, connection: Connection) -> None:
         """Claim the checkpoint for this epoch, and compare topic and log with it."""
@@ -270,8 +291,7 @@ class Publisher:
                 await self._compare_leftovers(connection)
             self._status.failure = self._status.alarm = ""
             self._caught_up_at = time.monotonic()
-            if not self._woken.is_set():
-                await self._save(connection, 0.0)
+            await self._save(connection, CHECKPOINT_SECONDS)
             if found_any:
                 await asyncio.sleep(began + self._gather_seconds - time.monotonic())
             try:
@@ -295,7 +315,7 @@ class Publisher:
         self.wake()
         while self._status.published < last:
             self._lease.check()
-            await asyncio.sleep(SHORTEST_POLL_SECONDS)
+            await asyncio.sleep(REACH_SECONDS)
 
     async def _publish(self, producer: Any, rows: Sequence[asyncpg.Record]) -> None:
         """Send rows to their partitions and return when all are acknowledged."""
@@ -398,7 +418,10 @@ def _headers(row: asyncpg.Record) -> Headers:
     """CloudEvents' binary mode of Kafka: every attribute a header, the data the value."""
     try:
         attributes: dict[str, str] = orjson.loads(row["envelope"])
-        headers = [(_header_name(name), text.encode()) for name, text in attributes.items()]
+        headers = [
+            (_HEADER_NAMES.get(name) or f"ce_{name}", text.encode())
+            for name, text in attributes.items()
+        ]
     except (ValueError, AttributeError) as error:
         raise Alarm("unreadable", f"position {row['position']}: {error}") from error
     headers.append(("ce_hash", row["hash"].encode()))
@@ -417,8 +440,10 @@ def _is_ours(headers: Headers, value: bytes | None) -> bool:
     return hash_holds(claimed_by_headers(named, value))
 
 
-def _header_name(attribute: str) -> str:
-    return "content-type" if attribute == "datacontenttype" else f"ce_{attribute}"
+_HEADER_NAMES: Final = {
+    "datacontenttype": "content-type",
+    **{name: header for header, name in ATTRIBUTES_BY_HEADER.items()},
+}
 
 
 def _identity(headers: Headers) -> tuple[str, str]:

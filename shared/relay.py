@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +19,20 @@ import structlog
 
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
 from shared.pools import Pool
-from shared.publisher import Alarm, OnPublished, Outbox, OutboxStatus, Publisher
+from shared.publisher import (
+    Alarm,
+    OnPublished,
+    Outbox,
+    OutboxStatus,
+    Publisher,
+    written_channel,
+)
 
 __all__ = ["Alarm", "Outbox", "OutboxStatus", "Relay", "RelayStatus"]
 
 LEASE_NAME: Final = "relay"
+# Between two notes to the holder; what is written meanwhile is under the next one.
+TELL_SECONDS: Final = 0.02
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +81,9 @@ class Relay:
         gather_seconds: float = 0.0,
         on_published: OnPublished | None = None,
     ) -> None:
+        self._pool = pool
+        self._channel = written_channel(schema)
+        self._written = asyncio.Event()
         self._lease_seconds = lease_seconds
         unique = f"{holder}-{secrets.token_hex(4)}"
         self._lease = Lease(pool, schema, LEASE_NAME, unique, lease_seconds)
@@ -91,7 +104,9 @@ class Relay:
             )
 
     def wake(self) -> None:
-        """Look now: this process has committed facts."""
+        """Look now, or let the holder know: this process has committed facts."""
+        if not self._lease.is_held():
+            self._written.set()
         for publisher in self._publishers:
             publisher.wake()
 
@@ -102,6 +117,23 @@ class Relay:
             tuple(publisher.status() for publisher in self._publishers),
         )
 
+    async def _tell_holder(self, seconds: float) -> None:
+        """For a while: what this process commits, the relay that holds the lease shall look for.
+
+        After the commit, not in it, where a notification would cost every writer most of its rate;
+        one that is lost costs the fact the time until the holder looks by itself.
+        """
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._written.wait()
+            except TimeoutError:
+                return
+            self._written.clear()
+            await self._pool.execute("SELECT pg_notify($1, '')", self._channel)
+            await asyncio.sleep(TELL_SECONDS)
+
     async def run(self) -> None:
         """Until cancelled; gives the lease back then, so that the next relay need not wait."""
         while True:
@@ -109,13 +141,16 @@ class Relay:
                 if await self._lease.acquire():
                     log.info("relay holds the lease", epoch=self._lease.epoch)
                     await self._hold()
+                # Two that wait must not ask in step for ever.
+                share = 0.1 + secrets.randbelow(100) / 1000
+                await self._tell_holder(self._lease_seconds * share)
+                continue
             except LeaseLostError as error:
                 log.warning("relay lost the lease", reason=str(error))
             except DATABASE_FAILURES as error:
                 log.warning(
                     "relay can't reach its lease", reason=f"{type(error).__name__}: {error}"
                 )
-            # Two that wait must not ask in step for ever.
             await asyncio.sleep(self._lease_seconds * (0.1 + secrets.randbelow(100) / 1000))
 
     async def _hold(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from math import inf
 from time import monotonic
@@ -16,19 +17,27 @@ from typing import Final
 
 import structlog
 
+from shared.clock import FileClock
 from shared.desk import Desk
 from shared.event_store import Clash, Conflict, DueTimer, is_passing
 from shared.room import Refusal
 from shared.telemetry import CONFLICTS, Progress
 from shared.workspace import Cause, Missing, Workspace
+from shared.write import Write
 
 log = structlog.get_logger()
 
-POLL_SECONDS: Final = 0.02
+# Between two rounds at least, however much is written; and how long a moved clock goes unseen.
+PAUSE_SECONDS: Final = 0.02
+SIMULATED_DAY_SECONDS: Final = 0.03
+REAL_DAY_SECONDS: Final = 1.0
+# For rows that another process has added; whoever decides looks for them anyway.
+REFERENCE_SECONDS: Final = 1.0
 # Also without being woken: another instance may have set a timer and died before it fired it.
 LOOK_AGAIN_SECONDS: Final = 2.0
 FAULT_PAUSE_SECONDS: Final = 0.5
 MOST_AT_ONCE: Final = 200
+TIMER_MODEL: Final = "timer"
 # A unique index of the room's may say no because of a race; saying it this often it means it, until
 # another stream gives way: so it is tried again, now and then.
 MOST_CLASHES: Final = 5
@@ -54,8 +63,13 @@ class Timers:
     def __init__(self, desk: Desk, progress: Progress) -> None:
         self._desk = desk
         self._progress = progress
-        self._woken = True
+        self._woken = asyncio.Event()
+        self._woken.set()
+        simulated = isinstance(desk.clock, FileClock)
+        self._day_seconds = SIMULATED_DAY_SECONDS if simulated else REAL_DAY_SECONDS
         self._looked_at = 0.0
+        self._looked_on = date.min
+        self._refreshed_at = -REFERENCE_SECONDS
         # The day on which nothing more was due: what "at rest" means for a simulated calendar.
         self.rested_on: date | None = None
         # Due, but without effect when last fired: shown, and fired again on new ground only.
@@ -64,38 +78,56 @@ class Timers:
         # When those that clash are tried again, on whatever ground.
         self._again_at: dict[Name, float] = {}
 
-    def wake(self) -> None:
-        """Own facts were written: they may have set a timer that is due already."""
-        self._woken = True
-        self.rested_on = None
+    def wake(self, write: Write) -> None:
+        """Own facts were written: look, if they set a timer that is due already.
+
+        Or if one is stuck, for they may be its new ground. A timer for a later day is found when
+        that day comes, and most writes set none.
+        """
+        is_due = any(
+            row["due_on"] and row["due_on"] <= self._looked_on for row in write.rows_of(TIMER_MODEL)
+        )
+        if is_due or self.stuck:
+            self.rested_on = None
+            self._woken.set()
 
     async def run(self) -> None:
         """Fire due timers until cancelled; late ones are caught up, the oldest first."""
         while True:
             try:
-                await self._desk.reference.keep_fresh()
+                await self._keep_fresh()
                 today = self._desk.clock.today()
                 stale = monotonic() - self._looked_at > LOOK_AGAIN_SECONDS
-                if self._woken or stale or self.rested_on != today:
-                    self._woken = False
+                if self._woken.is_set() or stale or self.rested_on != today:
+                    # In this order: what is written from here on knows what is not looked for.
+                    self._looked_on = today
+                    self._woken.clear()
                     if await self.fire(today):
-                        self._woken = True
+                        self._woken.set()
                         self._progress.beat("timers")
                         continue
                     # Written meanwhile: look again, but not after each of a stream of writes.
-                    if not self._woken:
+                    if not self._woken.is_set():
                         self.rested_on = today
                         self._looked_at = monotonic()
                 self._progress.beat("timers")
             except Exception as error:
                 if not is_passing(error):
                     raise
-                self._woken = True
+                self._woken.set()
                 # It says that it fails, so it does not hang: a new process would fare no better.
                 self._progress.beat("timers")
                 log.warning("timers_wait_for_database", error=type(error).__name__)
                 await asyncio.sleep(FAULT_PAUSE_SECONDS)
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._day_seconds - PAUSE_SECONDS):
+                    await self._woken.wait()
+
+    async def _keep_fresh(self) -> None:
+        if monotonic() - self._refreshed_at >= REFERENCE_SECONDS:
+            self._refreshed_at = monotonic()
+            await self._desk.reference.keep_fresh()
 
     async def fire(self, today: date) -> bool:
         """One round; True if something was due that is not stuck."""

@@ -148,6 +148,10 @@ class Write:
             "organisations": list(organisations),
         }
 
+    def rows_of(self, model: str) -> list[dict[str, Any]]:
+        """The rows of one read model that are new or differ from what was shown before."""
+        return [row for row in self.view_rows if row["model"] == model]
+
     @property
     def scopes(self) -> list[dict[str, Any]]:
         """One row a subject, sorted, as the database takes them."""

@@ -7,6 +7,7 @@ itself or as an answer. Which payouts are asked about is decided by a timer; thi
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from time import monotonic
 from typing import Annotated, Any, Final
@@ -30,13 +31,14 @@ from shared.request_body import RequestBody
 from shared.room import UNKNOWN, Refusal, Tell
 from shared.service import Background, Parts
 from shared.workspace import Cause
+from shared.write import Write
 
 log = structlog.get_logger()
 
 JWE_HEADER: Final = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
 JWE_ALGORITHMS: Final = list(JWE_HEADER.values())
 ASKED_AT_ONCE: Final = 8
-POLL_SECONDS: Final = 0.02
+SHORTEST_PAUSE_SECONDS: Final = 0.02
 IDLE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 5.0
 CLIENT_ROLE: Final = "client"
@@ -140,18 +142,20 @@ class Questions:
         self._answered: dict[str, int] = {}
         self._open = 0
         self._failing_since: float | None = None
-        self._woken = True
+        self._woken = asyncio.Event()
+        self._woken.set()
         parts.desk.after_write.append(self.wake)
         parts.outgoing["bank_questions"] = self.waiting
         parts.unanswered["bank_questions"] = self.unanswered_seconds
 
-    def wake(self) -> None:
+    def wake(self, write: Write) -> None:
         """Facts were written: there may be a new question among them."""
-        self._woken = True
+        if write.rows_of(QUERY_MODEL):
+            self._woken.set()
 
     def waiting(self) -> int:
         """How many questions may still have to be put."""
-        return max(self._open, int(self._woken))
+        return max(self._open, int(self._woken.is_set()))
 
     def unanswered_seconds(self) -> float:
         """For how long a question has not met an answer."""
@@ -160,16 +164,18 @@ class Questions:
 
     async def run(self) -> None:
         """Ask until cancelled. A time-out changes nothing: the question is put again."""
-        pause = POLL_SECONDS
-        idle = 0.0
+        pause = SHORTEST_PAUSE_SECONDS
         while True:
-            if self._woken or self._open or idle > IDLE_SECONDS:
-                self._woken, idle = False, 0.0
-                failed = await self._round()
-                self._failing_since = (self._failing_since or monotonic()) if failed else None
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if failed else POLL_SECONDS
+            self._woken.clear()
+            failed = await self._round()
+            self._failing_since = (self._failing_since or monotonic()) if failed else None
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS) if failed else SHORTEST_PAUSE_SECONDS
             await asyncio.sleep(pause)
-            idle += pause
+            if not failed:
+                # Looked at without being woken, too: another instance may have put a question.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(IDLE_SECONDS):
+                        await self._woken.wait()
 
     async def _round(self) -> bool:
         """Put every open question; True if one could not be put."""
@@ -189,7 +195,7 @@ class Questions:
             self._parts.progress.beat("bank_questions")
         except DATABASE_FAILURES as error:
             log.warning("questions_wait_for_database", error=type(error).__name__)
-            self._woken = True
+            self._woken.set()
             return True
         return self._open > 0
 

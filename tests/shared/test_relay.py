@@ -18,7 +18,7 @@ from aiokafka import ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.infrastructure import Infrastructure
-from shared import bus
+from shared import bus, publisher
 from shared.publisher import OutboxStatus
 from shared.relay import Outbox, Relay, RelayStatus
 from tests.conftest import FreshDatabases
@@ -165,6 +165,23 @@ async def test_two_relays_started_at_once_publish_once(world: World) -> None:
             await write_many(world.pool, streams, range(21, 41))
             await published(one, 4_000)
     assert check_order(await world.records(), dict.fromkeys(streams, 40)) == 0
+
+
+async def test_what_another_process_has_written_is_out_before_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its relay, which holds no lease, lets the holder know."""
+    monkeypatch.setattr(publisher, "SHORTEST_POLL_SECONDS", 60.0)
+    monkeypatch.setattr(publisher, "LONGEST_POLL_SECONDS", 60.0)
+    async with (
+        running(world.relay("one")) as one,
+        asyncpg.create_pool(world.url, min_size=1, max_size=3) as other_pool,
+    ):
+        await published(one, await write(world.pool, [("a", 1)]))
+        async with running(world.relay("two", other_pool)) as two:
+            position = await write(world.pool, [("a", 2)])
+            two.wake()
+            await until(lambda: outbox(one).published >= position)
 
 
 async def test_a_cancelled_relay_goes_on_in_order(world: World) -> None:

@@ -135,6 +135,36 @@ async def test_the_clock_is_moved_by_its_file_and_lost_days_are_caught_up(
     assert [row.stream for row in await a.store.due(days(99).date(), 9)] == [f"tally-{never}"]
 
 
+async def test_a_write_has_timers_looked_for_only_if_it_sets_one_that_is_due(
+    world: World, clock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "LOOK_AGAIN_SECONDS", 60.0)
+    await world.migrate("alpha")
+    a = await world.start(alpha.room(), clock_file=clock)
+    looks: list[date] = []
+    look = a.store.due
+
+    async def counted(today: date, limit: int) -> list[DueTimer]:
+        looks.append(today)
+        return await look(today, limit)
+
+    monkeypatch.setattr(a.store, "due", counted)
+    async with Running(a):
+        await at_rest(a, 0)
+        looks.clear()
+        for _ in range(5):
+            await armed(a, 3)
+        await asyncio.sleep(3 * timers.SIMULATED_DAY_SECONDS)
+        assert looks == []
+        assert a.timers.rested_on == MORNING.date()
+        case = await armed(a, 0)
+
+        async def has_rung() -> bool:
+            return await rung(a) == [case]
+
+        await until(has_rung)
+
+
 async def test_due_timers_come_oldest_first(world: World, clock: Path) -> None:
     await world.migrate("alpha")
     a = await world.start(alpha.room(), clock_file=clock)
