@@ -48,6 +48,8 @@ LARGEST_BATCH_BYTES: Final = 8 * 1024 * 1024
 # Of all batches of a process together. The office pool has ten connections: the rest stays for
 # those who send one command and wait.
 AT_ONCE: Final = 6
+# Commands of one batch that look for what they need at the same time, so that they look together.
+LOOKING_AT_ONCE: Final = 24
 
 
 class BatchedCommand(BaseModel):
@@ -246,14 +248,13 @@ class Batches:
             # All take from one iterator: who is done with a row takes the next.
             for row in waiting:
                 for item in row:
-                    async with self._turn:
-                        await self._do(item, request, caller)
+                    await self._do(item, request, caller)
 
         # A batch is under way until its last answer, also between two of its commands.
         self._door.in_flight += 1
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(rows))):
+                for _ in range(min(LOOKING_AT_ONCE, len(rows))):
                     group.create_task(work())
         finally:
             self._door.in_flight -= 1
@@ -301,7 +302,8 @@ class Batches:
 
         with log_context(correlation_id=item.correlation_id):
             try:
-                await command.app(scope, receive, send)
+                async with self._turn:
+                    await command.app(scope, receive, send)
                 item.answer = bytes(answer) or b"null"
             except Exception as error:  # noqa: BLE001 - it must not end the others
                 item.refuse(problem_of_unexpected(error, scope, item.correlation_id))
@@ -321,9 +323,9 @@ class Batches:
         )
         with log_context(correlation_id=item.correlation_id):
             try:
-                answer = await direct.function(
-                    **arguments, **{direct.caller: replace(caller, sent=sent)}
-                )
+                # It waits for its turn when it has found all that it needs.
+                known = replace(caller, sent=sent, turn=self._turn)
+                answer = await direct.function(**arguments, **{direct.caller: known})
                 item.status, item.answer = 200, answer.model_dump_json().encode()
             except Problem as problem:
                 item.refuse(problem)

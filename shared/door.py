@@ -7,6 +7,7 @@ security. It knows no rule.
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
 from time import monotonic, perf_counter
@@ -118,6 +119,7 @@ class Sent:
 
 
 NOTHING_SENT: Final = Sent("", "", "", "")
+NO_TURN: Final = nullcontext()
 
 
 @dataclass
@@ -129,6 +131,8 @@ class Caller:
     offices: Sequence[Office]
     sent: Sent = NOTHING_SENT
     client: bool = False
+    # What a command of a batch waits for before it is decided and written.
+    turn: AbstractAsyncContextManager[object] = NO_TURN
 
 
 class Door:
@@ -152,7 +156,9 @@ class Door:
         acting_office: Annotated[str | None, Header(description="organisation/role")] = None,
     ) -> Caller:
         """Dependency for a look: any person with an office."""
-        return await self._caller(request, authorization, acting_office, "")
+        if len(await request.body()) > LARGEST_BODY_BYTES:
+            raise problem_of(TOO_LARGE)
+        return await self._known(request, authorization, acting_office)
 
     async def caller(
         self,
@@ -323,12 +329,26 @@ class Door:
         cause = Cause(
             correlation_id=caller.sent.correlation_id, traceparent=caller.sent.traceparent
         )
+        organisations = None if system else caller.organisations
+        async with caller.turn:
+            done = await self._handled(tell, caller.actor, organisations, key, cause)
+        if isinstance(done, Refusal):
+            raise problem_of(done)
+        return _answer(done)
+
+    async def _handled(
+        self,
+        tell: Tell,
+        actor: Actor,
+        organisations: Sequence[str] | None,
+        key: Key,
+        cause: Cause,
+    ) -> Done | Refusal:
+        """What the desk makes of a command; what it raises becomes a problem."""
         began = perf_counter()
         self.in_flight += 1
         try:
-            done = await self.desk.handle(
-                tell, caller.actor, None if system else caller.organisations, key, cause
-            )
+            return await self.desk.handle(tell, actor, organisations, key, cause)
         except KeyReused:
             raise problem_of(KEY_REUSED) from None
         except Contended:
@@ -344,12 +364,9 @@ class Door:
             raise problem_of(UNREACHABLE) from None
         finally:
             self.in_flight -= 1
-            COMMAND_SECONDS.labels(self.desk.room.name, type(command).__name__).observe(
+            COMMAND_SECONDS.labels(self.desk.room.name, type(tell.command).__name__).observe(
                 perf_counter() - began
             )
-        if isinstance(done, Refusal):
-            raise problem_of(done)
-        return _answer(done)
 
     async def refused(
         self, caller: Caller, attempt: str, refusal: Refusal, subject: str = ""

@@ -20,6 +20,7 @@ from shared.fact import Recorded
 from shared.pools import Pool
 from shared.room import ReferenceRow
 from shared.telemetry import DENIALS
+from shared.together import Together
 from shared.write import Write
 
 
@@ -139,6 +140,10 @@ class EventStore:
         self._write = f"SELECT {s}.write_facts({WRITE_ARGUMENTS})"
         self._office_write = f"SELECT {s}.api_write($11, {WRITE_ARGUMENTS})"
         self._office_load = f"SELECT {FACT_COLUMNS} FROM {s}.api_load($1, $2, $3)"  # noqa: S608 - as above
+        self._guards = f"SELECT key, value FROM {s}.guards WHERE key = ANY ($1)"  # noqa: S608 - as above
+        self._views = f"SELECT key, document FROM {s}.api_views($1, $2, $3)"  # noqa: S608 - as above
+        self._guards_together = Together(self._all_guards, is_passing)
+        self._views_together = Together(self._all_documents, is_passing)
 
     async def load_many(self, since: Mapping[str, int]) -> dict[str, list[Recorded]]:
         """The facts after a version, of several streams, in one round trip."""
@@ -185,14 +190,13 @@ class EventStore:
     async def guards(self, keys: Iterable[str]) -> dict[str, int]:
         """The values of guard rows; a row that is not there yet counts 0."""
         wanted = list(keys)
-        values = dict.fromkeys(wanted, 0)
-        if wanted:
-            rows = await self.worker.fetch(
-                f"SELECT key, value FROM {self.schema}.guards WHERE key = ANY ($1)",  # noqa: S608 - as above
-                wanted,
-            )
-            values.update((row["key"], row["value"]) for row in rows)
-        return values
+        return await self._guards_together.answer(wanted) if wanted else {}
+
+    async def _all_guards(self, asked: Sequence[Sequence[str]]) -> list[dict[str, int]]:
+        wanted = {key for keys in asked for key in keys}
+        rows = await self.worker.fetch(self._guards, list(wanted))
+        values = {key: value for key, value in rows}  # noqa: C416 - rows are no pairs to the types
+        return [{key: values.get(key, 0) for key in keys} for keys in asked]
 
     async def documents(
         self, wanted: Iterable[tuple[str, str]]
@@ -290,10 +294,18 @@ class EventStore:
         self, organisations: Sequence[str], model: str, key: str
     ) -> Mapping[str, Any] | None:
         """One document of a read model, if row-level security lets these organisations see it."""
-        found = await self.office.fetchval(
-            f"SELECT {self.schema}.api_view($1, $2, $3)", ",".join(organisations), model, key
-        )
+        found = await self._views_together.answer((",".join(organisations), model, key))
         return None if found is None else dict(orjson.loads(found))
+
+    async def _all_documents(self, asked: Sequence[tuple[str, str, str]]) -> list[str | None]:
+        keys_by_look: dict[tuple[str, str], list[str]] = {}
+        for organisations, model, key in asked:
+            keys_by_look.setdefault((organisations, model), []).append(key)
+        found: dict[tuple[str, str, str], str] = {}
+        for look, keys in keys_by_look.items():
+            rows = await self.office.fetch(self._views, *look, keys)
+            found.update(((*look, key), document) for key, document in rows)
+        return [found.get(each) for each in asked]
 
     async def work(
         self, organisations: Sequence[str], roles: Sequence[str], after: str, limit: int

@@ -21,8 +21,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.clock import ElapsedTime
+from shared.event_store import is_passing
 from shared.pools import PLANS_BY_INDEX, Connections, Pool
 from shared.sealed import NONCE_BYTES, Category, DataKey, SealedError, Token, new_key, parse, unseal
+from shared.together import Together
 
 SCHEMA = "keys"
 CACHED_KEYS = 20_000
@@ -111,6 +113,7 @@ class KeyStore:
         self._fingerprint_sql = f"SELECT {quoted}.master_key_fingerprint($1)"
         elapsed = elapsed or ElapsedTime()
         self._by_pair: _Recent[Pair, DataKey] = _Recent(cached_keys, CACHED_SECONDS, elapsed)
+        self._made_together = Together(self._make_all, is_passing)
 
     @classmethod
     async def connect(cls, url: str, master_key: bytes, *, schema: str = SCHEMA) -> Self:
@@ -153,16 +156,23 @@ class KeyStore:
     async def ensure(self, pairs: Collection[Pair]) -> dict[Pair, DataKey]:
         """The keys of these persons and categories; missing ones are made, and durable on return.
 
-        One round trip, none if all were used within the last minute. KeyRefusedError without the
-        grant to seal such a category; PersonErasedError if a person's keys were destroyed.
+        One round trip, shared with those who ask meanwhile; none if all were used within the last
+        minute. KeyRefusedError without the grant to seal such a category; PersonErasedError if a
+        person's keys were destroyed.
         """
         found = {pair: key for pair in pairs if (key := self._by_pair.get(pair)) is not None}
-        missing = sorted(set(pairs) - found.keys())
+        missing = set(pairs) - found.keys()
         if missing:
-            for key in await self._make(missing):
-                found[key.person_id, key.category] = key
-                self._by_pair.put((key.person_id, key.category), key)
+            made = await self._made_together.answer(missing)
+            found.update((pair, made[pair]) for pair in missing)
         return found
+
+    async def _make_all(self, asked: Sequence[Collection[Pair]]) -> list[dict[Pair, DataKey]]:
+        pairs = sorted({pair for missing in asked for pair in missing})
+        made = {(key.person_id, key.category): key for key in await self._make(pairs)}
+        for pair, key in made.items():
+            self._by_pair.put(pair, key)
+        return [made] * len(asked)
 
     async def _make(self, pairs: Sequence[Pair]) -> list[DataKey]:
         proposed = {key.key_id: key for key in (new_key(*pair) for pair in pairs)}

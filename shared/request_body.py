@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, SecretStr, field_validator
@@ -34,12 +35,13 @@ def _check(value: Any, path: str) -> None:
             _check_text(value, path)
         case SecretStr():
             _check_text(value.get_secret_value(), path)
-        case bool() | None | BaseModel():  # A model within has judged itself, with exact paths.
+        case None | BaseModel() | date():  # A model within has judged itself, with exact paths.
             return
-        case int() if abs(value) > LARGEST_INTEGER:
-            raise PydanticCustomError(
-                "number_refused", "The integer needs more than 53 bits", {"path": path}
-            )
+        case int():
+            if abs(value) > LARGEST_INTEGER:
+                raise PydanticCustomError(
+                    "number_refused", "The integer needs more than 53 bits", {"path": path}
+                )
         case Mapping():
             for name, part in value.items():
                 _check(name, f"{path}.*")

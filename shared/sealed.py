@@ -106,7 +106,7 @@ def seal(plaintext: str, key: DataKey, fact_id: str, field: str) -> str:
 
 def is_sealed(value: str) -> bool:
     """Whether the text has the form of a sealed value; whether it opens only its key can tell."""
-    return _TOKEN.fullmatch(value) is not None
+    return value.startswith("sealed:") and _TOKEN.fullmatch(value) is not None
 
 
 def replace_tokens(text: str, by: Callable[[str], str]) -> str:

@@ -36,7 +36,7 @@ from services.intake.decisions.visits import (
 from services.intake.facts import Asset, Defect, Difference, FoundIncome
 from services.intake.looks import look_routes
 from services.intake.sealing import Sealing, content_of, form_key
-from services.intake.storage import KIND
+from services.intake.storage import KIND, PersonLookup
 from shared.door import KEY_REUSED, Caller, CommandAnswer, Door, problem_of
 from shared.problems import Problem
 from shared.room import Refusal
@@ -90,9 +90,13 @@ Submitting = TypeVar("Submitting", bound=SubmitApplication)
 
 
 async def _submitted(
-    command: type[Submitting], door: Door, caller: Caller, body: bodies.SubmitBody
+    command: type[Submitting],
+    door: Door,
+    lookup: PersonLookup,
+    caller: Caller,
+    body: bodies.SubmitBody,
 ) -> Submitting:
-    fact_id, content = await content_of(door, body)
+    fact_id, content = await content_of(door, lookup, body)
     applied_on = body.applied_on or door.desk.clock.today()
     return command(
         by=caller.actor,
@@ -108,6 +112,7 @@ async def _submitted(
 
 def _application_routes(router: APIRouter, door: Door) -> None:
     Calling = Annotated[Caller, Depends(door.caller)]  # noqa: N806 - a type, made for this door
+    lookup = PersonLookup(door.desk.store)
 
     @router.post(
         "/forms",
@@ -128,7 +133,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
                 caller,
                 KIND,
                 identity,
-                await _submitted(EnterForm, door, caller, body),
+                await _submitted(EnterForm, door, lookup, caller, body),
                 office_key=form_key(door, body),
             )
         except Problem as problem:
@@ -140,7 +145,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
     @router.post("/cases", summary="提交申请 Submit an application", tags=["申请 application"])
     async def submit(caller: Calling, body: bodies.SubmitBody) -> CommandAnswer:
         await _refuse_at_the_door(door, caller, body, body.organisation_id)
-        command = await _submitted(SubmitApplication, door, caller, body)
+        command = await _submitted(SubmitApplication, door, lookup, caller, body)
         return await door.tell(caller, KIND, str(uuid4()), command)
 
     @router.post(
@@ -151,7 +156,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
     ) -> CommandAnswer:
         document = await door.view(caller, "case", case_id)
         await _refuse_at_the_door(door, caller, body, document["organisation_id"])
-        fact_id, content = await content_of(door, body)
+        fact_id, content = await content_of(door, lookup, body)
         command = ResubmitApplication(by=caller.actor, fact_id=fact_id, **content)
         return await door.tell(caller, KIND, case_id, command)
 

@@ -50,13 +50,6 @@ class Sealing:
         return Sealed({v[3]: token for v, token in zip(self._values, tokens, strict=True)})
 
 
-async def persons_of(door: Door, body: ApplicationBody) -> list[str]:
-    """The members' ids, in their order: known ones by their ID number, else new."""
-    macs = [door.keys.mac("id_number", normal_number(m.id_number)) for m in body.members]
-    known = await PersonLookup(door.desk.store).persons({mac: str(uuid4()) for mac in macs})
-    return [known[mac] for mac in macs]
-
-
 def applicant_index(body: ApplicationBody) -> int:
     """Who applies; the first member if nobody says so, until the return has cleared it up."""
     return next((i for i, m in enumerate(body.members) if m.relation == "applicant"), 0)
@@ -72,11 +65,13 @@ def form_key(door: Door, body: FormBody) -> str:
     return door.keys.mac("paper form", f"{body.applied_on}\n{number}")
 
 
-async def content_of(door: Door, body: ApplicationBody) -> tuple[str, dict[str, Any]]:
+async def content_of(
+    door: Door, lookup: PersonLookup, body: ApplicationBody
+) -> tuple[str, dict[str, Any]]:
     """The fact id and the sealed content of an application, as its command takes it."""
-    persons = await persons_of(door, body)
+    macs = [door.keys.mac("id_number", normal_number(m.id_number)) for m in body.members]
+    persons, household = await lookup.known(macs, macs[applicant_index(body)])
     applicant = persons[applicant_index(body)]
-    household = await PersonLookup(door.desk.store).household(applicant, str(uuid4()))
     sealing = Sealing(door)
     _collect(sealing, body, persons, applicant)
     sealed = await sealing.seal()

@@ -8,6 +8,7 @@ value, and that one holds it sealed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from services.intake.decisions.grounds import defects_of, open_file
 from services.intake.decisions.state import BOTH, ON_FORM, Case, certain, stage_of
@@ -19,9 +20,10 @@ from services.intake.facts import (
     FindingAsked,
 )
 from shared.calendar import day_after
-from shared.event_store import EventStore
+from shared.event_store import EventStore, is_passing
 from shared.fact import Fact, Recorded
 from shared.room import View
+from shared.together import Together
 
 KIND = "case"
 LAPSE = "lapse"
@@ -52,23 +54,34 @@ class PersonLookup:
     """Who an ID number belongs to, by its keyed HMAC; the only place where that HMAC stands."""
 
     def __init__(self, store: EventStore) -> None:
-        self._store = store
+        self._pool = store.office
+        self._known = f"SELECT * FROM {store.schema}.known_persons($1, $2, $3)"  # noqa: S608 - the schema is the room's own name
+        self._together = Together(self._all_known, is_passing)
 
-    async def persons(self, candidates: Mapping[str, str]) -> dict[str, str]:
-        """For each HMAC the person known under it, else the candidate, stored before it returns."""
-        rows = await self._store.office.fetch(
-            f"SELECT mac, person_id FROM {self._store.schema}.persons_for($1, $2)",  # noqa: S608 - the schema is the room's own name
-            list(candidates),
-            list(candidates.values()),
-        )
-        return {row["mac"]: row["person_id"] for row in rows}
+    async def known(self, macs: Sequence[str], applicant: str) -> tuple[list[str], str]:
+        """The person of each HMAC, known or new, and the household of the applicant's last file.
 
-    async def household(self, applicant_id: str, candidate: str) -> str:
-        """The household of the applicant's last file, else the candidate, stored as above."""
-        found: str = await self._store.office.fetchval(
-            f"SELECT {self._store.schema}.household_for($1, $2)", applicant_id, candidate
+        What is new is stored before this returns. ``applicant`` is one of the HMACs.
+        """
+        return await self._together.answer((macs, applicant))
+
+    async def _all_known(
+        self, asked: Sequence[tuple[Sequence[str], str]]
+    ) -> list[tuple[list[str], str]]:
+        macs = list({mac: None for members, _ in asked for mac in members})
+        applicants = {applicant for _, applicant in asked}
+        rows = await self._pool.fetch(
+            self._known,
+            macs,
+            [str(uuid4()) for _ in macs],
+            [str(uuid4()) if mac in applicants else None for mac in macs],
         )
-        return found
+        persons = {mac: person for mac, person, _ in rows}
+        households = {mac: household for mac, _, household in rows}
+        return [
+            ([persons[mac] for mac in members], households[applicant])
+            for members, applicant in asked
+        ]
 
 
 # Views

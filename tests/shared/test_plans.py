@@ -61,6 +61,10 @@ def look_up(name: str) -> Call:
     return f"SELECT * FROM {SERVICE}.api_documents($1, $2)", (["payout"], [name])
 
 
+def look_on(name: str) -> Call:
+    return f"SELECT * FROM {SERVICE}.api_views($1, $2, $3)", (OFFICE, "work", [name, "none"])
+
+
 def list_work(name: str) -> Call:
     return f"SELECT * FROM {SERVICE}.api_work($1, $2, '', 200)", ([OFFICE], ["cashier"])
 
@@ -83,6 +87,7 @@ WAYS: dict[str, tuple[Any, Callable[[str], Call]]] = {
     "hear": ("worker", hear),
     "act": ("api", act),
     "look_up": ("api", look_up),
+    "look_on": ("api", look_on),
     "list_work": ("api", list_work),
 }
 

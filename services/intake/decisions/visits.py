@@ -207,8 +207,7 @@ def differences_of(state: Case) -> tuple[str, ...]:
 def _sources(state: Case) -> list[Answers]:
     application = certain(state.application)
     declared = [
-        FoundIncome(person_id=i.person_id, kind=i.kind, income_12m_fen=sum(i.months_fen))
-        for i in application.incomes
+        (income.person_id, income.kind, sum(income.months_fen)) for income in application.incomes
     ]
     said = [
         _answers(
@@ -219,15 +218,21 @@ def _sources(state: Case) -> list[Answers]:
             application.relief,
         )
     ]
-    said += [_answers(v.incomes, v.assets, v.causes, v.incident, v.relief) for v in state.visits]
+    said += [
+        _answers(_found(v.incomes), v.assets, v.causes, v.incident, v.relief) for v in state.visits
+    ]
     if state.relief_outcome is not None:
         # What came of the referral is known since: nobody's earlier word on relief counts.
         said = [{**answers, "relief": state.relief_outcome.relief} for answers in said]
     return said
 
 
+def _found(incomes: Iterable[FoundIncome]) -> Iterable[tuple[str, str, int]]:
+    return ((income.person_id, income.kind, income.income_12m_fen) for income in incomes)
+
+
 def _answers(
-    incomes: Iterable[FoundIncome],
+    incomes: Iterable[tuple[str, str, int]],
     assets: Iterable[Asset],
     causes: Iterable[Cause],
     incident: Incident | SeenIncident | None,
@@ -235,9 +240,9 @@ def _answers(
 ) -> Answers:
     """What one source says, field by field; sums of nothing are left out, so that 0 = no line."""
     sums: dict[str, int] = {}
-    for income in incomes:
-        key = f"incomes.{income.person_id}.{income.kind}"
-        sums[key] = sums.get(key, 0) + income.income_12m_fen
+    for person_id, kind, fen in incomes:
+        key = f"incomes.{person_id}.{kind}"
+        sums[key] = sums.get(key, 0) + fen
     for asset in assets:
         sums[f"assets.{asset.kind}"] = sums.get(f"assets.{asset.kind}", 0) + asset.value_fen
     facts = None if incident is None else (incident.kind, incident.occurred_on, incident.loss_fen)
@@ -298,9 +303,8 @@ def reconcile(state: Case, command: ReconcileVisits, situation: Situation) -> An
 
 def _differences_refused(state: Case, command: ReconcileVisits) -> Refusal | None:
     """Each field on which the sources, or the value that holds, differ has its reason."""
-    holding = _answers(
-        command.incomes, command.assets, command.causes, command.incident, command.relief
-    )
+    incomes = _found(command.incomes)
+    holding = _answers(incomes, command.assets, command.causes, command.incident, command.relief)
     differing = set(_differing([*_sources(state), holding]))
     explained = {difference.field for difference in command.differences}
     if missing := sorted(differing - explained):

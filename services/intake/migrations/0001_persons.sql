@@ -11,30 +11,24 @@ CREATE TABLE persons (
 
 -- Insert or get, for several at once and always in one order; durable before the command that
 -- names these persons, which may be repeated after a crash with the ids that it was given. A person
--- whom the command then does not name is only a row here.
-CREATE FUNCTION persons_for(p_macs text[], p_candidates text[])
-RETURNS TABLE (mac text, person_id text)
+-- whom the command then does not name is only a row here. An applicant comes with a household, which
+-- is theirs if they have none; acceptance moves it (own_rows).
+CREATE FUNCTION known_persons(p_macs text[], p_persons text[], p_households text[])
+RETURNS TABLE (mac text, person_id text, household_id text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO persons AS p (mac, person_id)
-        SELECT n.mac, n.candidate FROM unnest(p_macs, p_candidates) AS n(mac, candidate)
+    INSERT INTO persons AS p (mac, person_id, household_id)
+        SELECT n.mac, n.person, n.household
+        FROM unnest(p_macs, p_persons, p_households) AS n(mac, person, household)
         ORDER BY n.mac COLLATE "C"
         ON CONFLICT ON CONSTRAINT persons_pkey DO NOTHING;
-    RETURN QUERY SELECT p.mac, p.person_id FROM persons p WHERE p.mac = ANY (p_macs);
-END $$;
-
--- The applicant's household, set on first sight; acceptance moves it (own_rows).
-CREATE FUNCTION household_for(p_person_id text, p_candidate text) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-DECLARE found_household text;
-BEGIN
-    SELECT p.household_id INTO found_household FROM persons p WHERE p.person_id = p_person_id;
-    IF found_household IS NULL THEN
-        UPDATE persons p SET household_id = coalesce(p.household_id, p_candidate)
-            WHERE p.person_id = p_person_id
-            RETURNING p.household_id INTO found_household;
-    END IF;
-    RETURN found_household;
+    UPDATE persons p SET household_id = n.household
+        FROM unnest(p_macs, p_households) AS n(mac, household)
+        WHERE p.mac = n.mac AND n.household IS NOT NULL AND p.household_id IS NULL;
+    -- OFFSET 0: one look by key for each, whatever a planner thinks of a table that is still small.
+    RETURN QUERY SELECT n.mac, k.person_id, k.household_id FROM unnest(p_macs) AS n(mac)
+        CROSS JOIN LATERAL (SELECT p.person_id, p.household_id FROM persons p
+                            WHERE p.mac = n.mac OFFSET 0) AS k;
 END $$;
 
 -- Writers of the same persons meet at their open_file guard rows first, so they can't deadlock.
@@ -46,4 +40,4 @@ BEGIN
         WHERE p.person_id = r.person_id AND p.household_id IS DISTINCT FROM r.household_id;
 END $$;
 
-GRANT EXECUTE ON FUNCTION persons_for(text[], text[]), household_for(text, text) TO ${api};
+GRANT EXECUTE ON FUNCTION known_persons(text[], text[], text[]) TO ${api};

@@ -1,12 +1,17 @@
--- The two looks that most commands begin with, each in one round trip. They run with the rights of
--- the caller, so row-level security decides what is seen; the setting ends with the statement.
+-- The two looks that most commands begin with, the first for several commands in one round trip.
+-- They run with the rights of the caller, so row-level security decides what is seen; the setting
+-- ends with the statement.
 -- depends: 0003_api
 
-CREATE FUNCTION api_view(p_organisations text, p_model text, p_key text) RETURNS text
+CREATE FUNCTION api_views(p_organisations text, p_model text, p_keys text[])
+RETURNS TABLE (key text, document text)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM set_config('app.organisations', p_organisations, true);
-    RETURN (SELECT v.document FROM views v WHERE v.model = p_model AND v.key = p_key);
+    -- OFFSET 0: one look by key for each, as in api_documents.
+    RETURN QUERY SELECT n.key, d.document FROM (SELECT DISTINCT k FROM unnest(p_keys) AS k) AS n(key)
+        CROSS JOIN LATERAL (SELECT v.document FROM views v
+                            WHERE v.model = p_model AND v.key = n.key OFFSET 0) AS d;
 END $$;
 
 -- What the offices of these organisations have to do, by key.
@@ -29,4 +34,4 @@ BEGIN
 END $$;
 
 GRANT EXECUTE ON FUNCTION
-    api_view(text, text, text), api_work(text[], text[], text, integer) TO ${api};
+    api_views(text, text, text[]), api_work(text[], text[], text, integer) TO ${api};
