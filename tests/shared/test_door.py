@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -222,6 +223,14 @@ async def test_another_office_gets_the_answer_for_unknown(
         f"/tallies/{case}/counts", {"amount": 1}, Acting_Office="city/clerk"
     )
     assert city.status_code == 200
+
+
+async def test_those_who_look_together_see_what_each_may_see(clerk: Visitor, parts: Parts) -> None:
+    """Looks of the same moment share statements (`shared/together.py`), never what they show."""
+    case = await opened(clerk)
+    looks = [("east",), ("west",), ("city",), ("west", "east"), ("west",), ()]
+    found = await asyncio.gather(*(parts.store.document(each, "tally", case) for each in looks))
+    assert [each is not None for each in found] == [True, False, True, True, False, False]
 
 
 FORBIDDEN = Refusal("keeper_only", "非经办", "for the keeper only", status=403)
