@@ -38,7 +38,7 @@ YEAR: Final = 2025
 AIM_CASES_A_SECOND: Final = 100
 NOTHING_GOES_WRONG: Final = Rates(0, 0, 0, 0, 0, 0)
 # What a service takes when nothing else is said (shared/settings.py).
-GATHER_MS: Final = 40
+GATHER_MS: Final = 60
 IDLE_SECONDS: Final = 5.0
 FOLDER: Final = Path(__file__).resolve().parents[1] / ".bangfu" / "journey"
 
