@@ -92,13 +92,19 @@ async def send(disturber: Disturber, keys: Sequence[str], poison: Poison) -> Non
 
 
 async def two_cases(connection: asyncpg.Connection) -> tuple[str, str] | None:
-    """One whose file is settled as far as can be, and one that is just being visited."""
-    rows = await connection.fetch("SELECT key, status FROM intake.views WHERE model = 'case'")
+    """The file that has been settled for longest, and the case that is being visited last.
+
+    So what is still to come of all others is the same in every run, whatever ids were drawn.
+    """
+    rows = await connection.fetch(
+        "SELECT key, status FROM intake.views v WHERE model = 'case'"
+        " ORDER BY (SELECT max(position) FROM intake.facts f WHERE f.subject = v.key)"
+    )
     settled = [r["key"] for r in rows if r["status"] in SETTLED]
     early = [r["key"] for r in rows if r["status"] in ("submitted", "accepted", "visiting")]
     if not settled or not early or len(rows) < HOUSEHOLDS / 3:
         return None
-    return settled[0], early[0]
+    return settled[0], early[-1]
 
 
 async def stated_by_others(connection: asyncpg.Connection, keys: Sequence[str]) -> int:
@@ -215,7 +221,7 @@ class TestAfterPoison(Afterwards):
 
     def test_others_went_on_meanwhile(self, poison: Poison) -> None:
         """Days with work came and went."""
-        assert poison.others_stated > 10
+        assert poison.others_stated > 5
 
     def test_everything_was_discarded_and_nothing_is_held(
         self, lived: Lived, poison: Poison
