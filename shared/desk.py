@@ -118,10 +118,10 @@ class ReferenceCopy:
         self.directory = Directory()
         self.built: Any = room.build_reference(())
 
-    async def keep_fresh(self) -> None:
-        """Look for rows that another process added, at most every so often."""
+    async def keep_fresh(self, seconds: float = REFERENCE_SECONDS) -> None:
+        """Look for rows that another process added, unless somebody looked within this time."""
         now = monotonic()
-        if now - self._looked_at > REFERENCE_SECONDS:
+        if now - self._looked_at > seconds:
             self._looked_at = now
             await self.refresh()
 
@@ -188,7 +188,6 @@ class Desk:
         self.reference = ReferenceCopy(room, store)
         self._origin = origin
         self.mac = mac
-        # Called after each write with facts: the relay and the timers want to know.
         # Told of each write with facts, once it is stored.
         self.after_write: list[Callable[[Write], None]] = []
         self._cache: OrderedDict[str, Entry] = OrderedDict()
@@ -237,9 +236,14 @@ class Desk:
         self, done: Done | Refusal, tell: Tell, actor: Actor, subject: str
     ) -> Done | Refusal:
         """What was not theirs to do is on record, by actor, and not in the case."""
-        if isinstance(done, Refusal) and is_denial(done):
-            await self.store.deny(actor.person, type(tell.command).__name__, own_id(subject))
+        if isinstance(done, Refusal):
+            await self.record(done, actor, type(tell.command).__name__, subject)
         return done
+
+    async def record(self, refusal: Refusal, actor: Actor, attempt: str, subject: str) -> None:
+        """Put a refusal on record if it is a denial; what is no id of ours is left out of it."""
+        if is_denial(refusal):
+            await self.store.deny(actor.person, attempt, own_id(subject))
 
     def _names(self, tell: Tell) -> tuple[str, str]:
         """The stream and the subject of a command."""

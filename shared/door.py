@@ -18,7 +18,7 @@ import structlog
 from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import BaseModel
 
-from shared.desk import Contended, Desk, Done, Key, KeyReused, is_denial, own_id
+from shared.desk import Contended, Desk, Done, Key, KeyReused, own_id
 from shared.directory import Directory, Office
 from shared.event_store import is_passing
 from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
@@ -372,8 +372,7 @@ class Door:
         self, caller: Caller, attempt: str, refusal: Refusal, subject: str = ""
     ) -> Problem:
         """What a route refuses by itself, once it is on record as the desk's own refusals are."""
-        if is_denial(refusal):
-            await self.desk.store.deny(caller.actor.person, attempt, own_id(subject))
+        await self.desk.record(refusal, caller.actor, attempt, subject)
         return problem_of(refusal)
 
     async def seal(

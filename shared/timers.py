@@ -69,7 +69,6 @@ class Timers:
         self._day_seconds = SIMULATED_DAY_SECONDS if simulated else REAL_DAY_SECONDS
         self._looked_at = 0.0
         self._looked_on = date.min
-        self._refreshed_at = -REFERENCE_SECONDS
         # The day on which nothing more was due: what "at rest" means for a simulated calendar.
         self.rested_on: date | None = None
         # Due, but without effect when last fired: shown, and fired again on new ground only.
@@ -95,7 +94,7 @@ class Timers:
         """Fire due timers until cancelled; late ones are caught up, the oldest first."""
         while True:
             try:
-                await self._keep_fresh()
+                await self._desk.reference.keep_fresh(REFERENCE_SECONDS)
                 today = self._desk.clock.today()
                 stale = monotonic() - self._looked_at > LOOK_AGAIN_SECONDS
                 if self._woken.is_set() or stale or self.rested_on != today:
@@ -123,11 +122,6 @@ class Timers:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._day_seconds - PAUSE_SECONDS):
                     await self._woken.wait()
-
-    async def _keep_fresh(self) -> None:
-        if monotonic() - self._refreshed_at >= REFERENCE_SECONDS:
-            self._refreshed_at = monotonic()
-            await self._desk.reference.keep_fresh()
 
     async def fire(self, today: date) -> bool:
         """One round; True if something was due that is not stuck."""
