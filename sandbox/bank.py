@@ -2,7 +2,7 @@
 
     BANGFU_BANK_…=… python -m sandbox.bank          (bank_settings.py)
 
-It reads its instructions from Kafka with its own group, fetches each account over HTTP, and does
+It reads its instructions from Kafka with its own group, fetches accounts over HTTP, and does
 with a payment what was drawn for the household (fate.py): confirms at once, accepts first, comes
 late, refuses a wrong account, says everything twice, or falls silent until it is asked. It pays
 each end-to-end id once, whatever it reads and however often it dies.
@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.bank_client import NoAnswer, PayoutClient
+from sandbox.bank_client import NoAnswer, PayeeAccount, PayoutClient
 from sandbox.bank_instructions import BrokenInstruction, Instruction, is_birth, read
 from sandbox.bank_ledger import Ledger, Order, Report
 from sandbox.bank_settings import PREFIX, BankSettings
@@ -42,11 +42,12 @@ from shared.settings import explain
 
 # How long one question for records stays open at most; it is answered as soon as there are some.
 POLL_MS: Final = 1_000
+# What comes is left to gather, so that what a request costs is shared by more payments.
+GATHER_SECONDS: Final = 0.04
 LOOK_SECONDS: Final = 0.04
 PAUSE_SECONDS: Final = 0.2
 LOOK_AT_BIRTH_SECONDS: Final = 2.0
 MOST_RECORDS: Final = 200
-AT_ONCE: Final = 8
 # An account that is no card of the sandbox, or that payout will not tell any more.
 UNKNOWN_ACCOUNT: Final = Fate("other", "at_once", 0, doubled=False)
 
@@ -93,8 +94,9 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
                         if born != self._generation:
                             await self._begin_again()
                     fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=MOST_RECORDS)
-                    for partition, records in fetched.items():
-                        await self._take(partition, records)
+                    if fetched:
+                        await self._take(fetched)
+                        await asyncio.sleep(GATHER_SECONDS)
                 except (KafkaError, BusError) as error:
                     _say(f"instructions wait for Kafka: {type(error).__name__}")
                     await asyncio.sleep(PAUSE_SECONDS)
@@ -128,26 +130,26 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             self._consumer.seek(partition, offset)
             self._positions[partition.partition] = offset
 
-    async def _take(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
-        """Enter one partition's records together with the position after them."""
+    async def _take(self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        """Enter records together with the positions after them."""
+        records = [record for each in fetched.values() for record in each]
         if any(is_birth_of_another(record, self._generation) for record in records):
             await self._begin_again()
             return
         self._taking = True
         try:
             read_ = [self._read(record) for record in records if not is_birth(record.headers)]
-            orders = await asyncio.gather(*self._orders([each for each in read_ if each]))
-            next_offset = records[-1].offset + 1
+            orders = await self._orders([each for each in read_ if each])
+            ends = {place: each[-1].offset + 1 for place, each in fetched.items()}
             today = self._clock.today()
             with self._ledger.write():
                 self._ledger.count("records", len(records))
                 self._ledger.count("unreadable", sum(each is None for each in read_))
                 for order in orders:
                     self._enter(order, today)
-                self._ledger.move(
-                    partition.topic, partition.partition, self._generation, next_offset
-                )
-            self._positions[partition.partition] = next_offset
+                for place, end in ends.items():
+                    self._ledger.move(place.topic, place.partition, self._generation, end)
+            self._positions.update({place.partition: end for place, end in ends.items()})
             self._worked_on = None
         finally:
             self._taking = False
@@ -160,32 +162,35 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             _say(f"unreadable instruction at {record.partition}/{record.offset}: {error}")
             return None
 
-    def _orders(self, instructions: Sequence[Instruction]) -> list[Any]:
-        turns = asyncio.Semaphore(AT_ONCE)
-        return [self._order(turns, instruction) for instruction in instructions]
-
-    async def _order(self, turns: asyncio.Semaphore, instruction: Instruction) -> Order:
-        """What is to become of an instruction; only a new one needs its account."""
+    async def _orders(self, instructions: Sequence[Instruction]) -> list[Order]:
+        """What is to become of instructions; only a new one needs its account."""
         today = self._clock.today()
-        if self._ledger.knows(instruction.end_to_end_id):
-            return Order(instruction, None, UNKNOWN_ACCOUNT, today)
-        async with turns:
-            household, fate = await self._fate(instruction.end_to_end_id)
+        new = {i.end_to_end_id for i in instructions if not self._ledger.knows(i.end_to_end_id)}
+        fates = await self._fates(sorted(new)) if new else {}
+        return [self._order(each, fates.get(each.end_to_end_id), today) for each in instructions]
+
+    def _order(
+        self, instruction: Instruction, drawn: tuple[int | None, Fate] | None, today: date
+    ) -> Order:
+        household, fate = drawn or (None, UNKNOWN_ACCOUNT)
         execute_on = today
         if fate.delay_days:
             days = self._calendar.working_days(day_after(today))
             execute_on = next(islice(days, fate.delay_days - 1, None))
         return Order(instruction, household, fate, execute_on)
 
-    async def _fate(self, end_to_end_id: str) -> tuple[int | None, Fate]:
-        """Ask for the account until there is an answer; nothing of it is kept but the household."""
+    async def _fates(self, end_to_end_ids: Sequence[str]) -> dict[str, tuple[int | None, Fate]]:
+        """Ask for accounts until there is an answer; nothing is kept of them but the household."""
         while True:
             try:
-                account = await self._client.account(end_to_end_id)
+                accounts = await self._client.accounts(end_to_end_ids)
                 break
             except NoAnswer as error:
-                _say(f"waits for an account: {error}")
+                _say(f"waits for accounts: {error}")
                 await asyncio.sleep(PAUSE_SECONDS)
+        return {each: self._fate(accounts.get(each)) for each in end_to_end_ids}
+
+    def _fate(self, account: PayeeAccount | None) -> tuple[int | None, Fate]:
         try:
             card = account.account if account else ""
             household, variant = household_of(card), variant_of(card)
@@ -229,24 +234,28 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         while due := self._ledger.due_reports(today, MOST_RECORDS):
             # Of one payment the next word follows the one before.
             first = {report.body["end_to_end_id"]: report for report in reversed(due)}
-            told = await asyncio.gather(*(self._tell(report) for report in first.values()))
-            if not all(told):
+            if not await self._tell(list(first.values())):
                 return False
         return True
 
-    async def _tell(self, report: Report) -> bool:
-        body = report.body
+    async def _tell(self, reports: Sequence[Report]) -> bool:
+        """Report in one request; False if any of them is to be sent again."""
         # A copy is another message with the same content, so that payout has to see through it.
-        key = f"{body['end_to_end_id']}-{body['state']}-{report.id}-{report.copy}"
+        told = [
+            (r.body, f"{r.body['end_to_end_id']}-{r.body['state']}-{r.id}-{r.copy}")
+            for r in reports
+        ]
         try:
-            status = await self._client.report(body, key)
+            statuses = await self._client.report(told)
         except NoAnswer as error:
-            _say(f"a report waits: {error}")
+            _say(f"reports wait: {error}")
             return False
         with self._ledger.write():
-            self._ledger.sent(report)
-            self._ledger.count("reports" if status < 400 else f"reports_refused_{status}")
-        return True
+            for report, status in zip(reports, statuses, strict=True):
+                if status is not None:
+                    self._ledger.sent(report)
+                    self._ledger.count("reports" if status < 400 else f"reports_refused_{status}")
+        return None not in statuses
 
     # Questions
 

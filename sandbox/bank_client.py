@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,44 +44,61 @@ class PayoutClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def account(self, end_to_end_id: str) -> PayeeAccount | None:
-        """Where to pay; None if payout will not say. Raises NoAnswer."""
-        answer = await self._send("GET", f"/bank/accounts/{end_to_end_id}")
-        if answer.status_code in (httpx.codes.NOT_FOUND, httpx.codes.GONE):
-            return None
+    async def accounts(self, end_to_end_ids: Sequence[str]) -> dict[str, PayeeAccount]:
+        """Where to pay, by payment, without those that payout will not say; at most 200 a time.
+
+        Raises NoAnswer.
+        """
+        answer = await self._send("/bank/accounts", {"end_to_end_ids": list(end_to_end_ids)})
+        found: dict[str, PayeeAccount] = {}
         try:
-            opened = jwe.decrypt_compact(answer.json()["sealed"], self._key, JWE_ALGORITHMS)
-            clear = json.loads(opened.plaintext or b"")
+            for each in answer.json()["accounts"]:
+                opened = jwe.decrypt_compact(each["sealed"], self._key, JWE_ALGORITHMS)
+                clear = json.loads(opened.plaintext or b"")
+                if clear["end_to_end_id"] != each["end_to_end_id"]:
+                    raise NoAnswer("the account of another payment")
+                account = PayeeAccount(clear["account"], clear["holder_name"])
+                found[each["end_to_end_id"]] = account
         except (JoseError, ValueError, KeyError) as error:
             raise NoAnswer(type(error).__name__) from None
-        if clear["end_to_end_id"] != end_to_end_id:
-            raise NoAnswer("the account of another payment")
-        return PayeeAccount(clear["account"], clear["holder_name"])
+        return found
 
-    async def report(self, body: dict[str, Any], key: str) -> int:
-        """Tell how a payment stands; the HTTP status of what payout made of it. Raises NoAnswer."""
-        said = {name: value for name, value in body.items() if value is not None}
-        answer = await self._send("POST", "/bank/reports", said, key)
-        return answer.status_code
+    async def report(self, told: Sequence[tuple[dict[str, Any], str]]) -> list[int | None]:
+        """Tell how payments stand, each with its key; the HTTP status of what payout made of each.
 
-    async def _send(
-        self, method: str, path: str, body: dict[str, Any] | None = None, key: str = ""
-    ) -> httpx.Response:
+        None for one that is to be sent again. At most 200. Raises NoAnswer.
+        """
+        commands = [
+            {
+                "key": key,
+                "path": "/bank/reports",
+                "body": {name: value for name, value in body.items() if value is not None},
+            }
+            for body, key in told
+        ]
+        answer = await self._send("/batch", {"commands": commands})
+        try:
+            statuses = [int(each["status"]) for each in answer.json()["answers"]]
+        except (ValueError, KeyError) as error:
+            raise NoAnswer(type(error).__name__) from None
+        if len(statuses) != len(commands):
+            raise NoAnswer("answers to other commands")
+        return [None if _is_no_answer(status) else status for status in statuses]
+
+    async def _send(self, path: str, body: dict[str, Any]) -> httpx.Response:
         try:
             for fresh in (False, True):
                 if fresh or not self._token:
                     self._token = await self._new_token()
                 headers = {"Authorization": f"Bearer {self._token}"}
-                if key:
-                    headers["Idempotency-Key"] = key
-                answer = await self._http.request(
-                    method, self._settings.payout_url + path, headers=headers, json=body
+                answer = await self._http.post(
+                    self._settings.payout_url + path, headers=headers, json=body
                 )
                 if answer.status_code != httpx.codes.UNAUTHORIZED:
                     break
         except httpx.HTTPError as error:
             raise NoAnswer(type(error).__name__) from None
-        if answer.status_code in (401, 403, 429) or answer.status_code >= 500:
+        if answer.status_code != httpx.codes.OK:
             raise NoAnswer(str(answer.status_code))
         return answer
 
@@ -93,3 +111,8 @@ class PayoutClient:
         answer.raise_for_status()
         token: str = answer.json()["access_token"]
         return token
+
+
+def _is_no_answer(status: int) -> bool:
+    """Whether it says nothing of the report itself."""
+    return status in (401, 403, 429) or status >= 500

@@ -1,4 +1,4 @@
-"""Many commands in one request: an office signs twenty forms at once.
+"""Many commands in one request: an office signs twenty forms at once, a bank reports on a hundred.
 
 Each command keeps its own key, transaction, correlation and answer, exactly as if it had been
 sent alone: the same route reads it, so its refusals and complaints are word for word the same,
@@ -118,6 +118,8 @@ class _Command:
     convertors: Any
     app: ASGIApp
     direct: "_Direct | None"
+    # It is sent by another's program, such as a bank's, and by no office.
+    is_a_programs: bool
 
     def named_in(self, path: str) -> dict[str, Any] | None:
         """The parameters of an address of this route; None if it is another's."""
@@ -154,7 +156,9 @@ class _Direct:
         )
         [first, *more] = dependant.dependencies
         answers = inspect.signature(dependant.call).return_annotation
-        if any(asked) or more or first.call != door.caller or len(dependant.body_params) > 1:
+        if any(asked) or more or len(dependant.body_params) > 1:
+            return None
+        if first.call not in (door.caller, door.client_caller):
             return None
         if answers is not CommandAnswer or not inspect.iscoroutinefunction(dependant.call):
             return None
@@ -181,10 +185,13 @@ def _commands_among(routes: Sequence[BaseRoute], door: Door) -> Iterable[_Comman
     """Those that an authenticated caller posts to; looks and what the public may do are none."""
     for context in iter_route_contexts(routes):
         asked = [each.call for each in context.dependant.dependencies]
-        if "POST" in (context.methods or ()) and door.caller in asked:
+        programs = door.client_caller in asked
+        if "POST" in (context.methods or ()) and (programs or door.caller in asked):
             pattern, _, convertors = compile_path(context.path or "")
             direct = _Direct.of(context.dependant, door)
-            yield _Command(context.original_route, pattern, convertors, context.app, direct)
+            yield _Command(
+                context.original_route, pattern, convertors, context.app, direct, programs
+            )
 
 
 @dataclass
@@ -231,6 +238,9 @@ class Batches:
     def __init__(self, door: Door, routes: Sequence[BaseRoute]) -> None:
         self._door = door
         self._commands = list(_commands_among(routes, door))
+        programs = any(command.is_a_programs for command in self._commands)
+        # Who may send a batch here; it is a dependency of the route.
+        self.caller = door.shared_batch_caller if programs else door.batch_caller
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     async def answer(
@@ -310,7 +320,11 @@ class Batches:
 
     async def _done_directly(self, item: _Item, request: Request, caller: Caller) -> bool:
         """Call the route's function itself, if the command is plain enough; False if it is not."""
-        direct = item.command.direct if item.command else None
+        command = item.command
+        if command is None or command.is_a_programs != caller.client:
+            # Its route refuses whom it is not for, and puts that on record.
+            return False
+        direct = command.direct
         if direct is None or not item.plain or not _PLAIN_PATH.fullmatch(item.path):
             return False
         arguments = direct.arguments(item.named, item.body)
@@ -394,7 +408,7 @@ def batch_routes(door: Door, routes: Sequence[BaseRoute]) -> APIRouter:
         openapi_extra={"requestBody": _DESCRIBED},
     )
     async def batch(
-        request: Request, caller: Annotated[Caller, Depends(door.batch_caller)]
+        request: Request, caller: Annotated[Caller, Depends(batches.caller)]
     ) -> Response:
         """每条命令各自成一事务，各有其键与答复；一条不合格，不影响其他。
 

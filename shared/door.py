@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
 from time import monotonic, perf_counter
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import orjson
 import structlog
@@ -39,6 +39,8 @@ LARGEST_BODY_BYTES: Final = 4 * LARGEST_DATA_BYTES
 CALLER_SCOPE_KEY: Final = "bangfu.caller"
 
 UNAUTHENTICATED: Final = 401
+# What another's program acts as: it holds no office.
+PROGRAM_ROLE: Final = "client"
 # The actor of a refusal whose token proves nobody.
 NOBODY: Final = "nobody"
 NOBODY_SECONDS: Final = 60.0
@@ -204,32 +206,58 @@ class Door:
         """Dependency for a batch: who sends it, once; its commands bring keys of their own."""
         return await self._known(request, authorization, acting_office)
 
+    async def shared_batch_caller(
+        self,
+        request: Request,
+        authorization: Annotated[str | None, Header()] = None,
+        acting_office: Annotated[str | None, Header(description="organisation/role")] = None,
+    ) -> Caller:
+        """The same where some commands are another's program's: each refuses whom it is not for."""
+        return await self._known(request, authorization, acting_office, with_programs=True)
+
     async def _caller(
         self, request: Request, authorization: str | None, acting_office: str | None, key: str
     ) -> Caller:
         caller: Caller | None = request.scope.get(CALLER_SCOPE_KEY)
         if caller is None:
             caller = await self._known(request, authorization, acting_office)
+        elif caller.client:
+            await self._refuse_program(caller.actor.person, request)
         return replace(caller, sent=await self._sent(request, key))
 
     async def _program(self, request: Request, authorization: str | None, key: str) -> Caller:
-        claims = await self._claims(request, authorization)
+        known: Caller | None = request.scope.get(CALLER_SCOPE_KEY)
+        if known is not None:
+            person, client = known.actor.person, known.client
+        else:
+            claims = await self._claims(request, authorization)
+            person, client = claims.subject, claims.client
         sent = await self._sent(request, key)
-        return Caller(Actor(claims.subject, "client"), (), (), sent, client=claims.client)
+        return Caller(Actor(person, PROGRAM_ROLE), (), (), sent, client=client)
+
+    async def _refuse_program(self, person: str, request: Request) -> NoReturn:
+        """A program has no office, and comes in nowhere but at its own routes."""
+        await self.deny(person, request)
+        raise _no_office(unnamed=False)
 
     async def _known(
-        self, request: Request, authorization: str | None, acting_office: str | None
+        self,
+        request: Request,
+        authorization: str | None,
+        acting_office: str | None,
+        *,
+        with_programs: bool = False,
     ) -> Caller:
         """Who calls and in which office, whatever it is that they send."""
         claims = await self._claims(request, authorization)
+        if claims.client and with_programs:
+            return Caller(Actor(claims.subject, PROGRAM_ROLE), (), (), client=True)
         await self.desk.reference.keep_fresh()
         today = self.desk.clock.today()
         directory = self.desk.reference.directory
         offices = directory.offices_of(claims.subject, today)
         if claims.client:
-            # A program has no office, and comes in nowhere but at its own routes.
-            await self.deny(claims.subject, request)
-            raise _no_office(unnamed=False)
+            await self._refuse_program(claims.subject, request)
         if claims.subject == self._installation_subject:
             return Caller(Actor(claims.subject, "installation"), (), ())
         office = _office_of(directory, claims.subject, acting_office, today)

@@ -6,7 +6,7 @@ itself or as an answer. Which payouts are asked about is decided by a timer; thi
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import date
 from time import monotonic
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import httpx
 import orjson
 import structlog
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path
 from joserfc import jwe
 from pydantic import Field, ValidationError
 
@@ -38,22 +38,36 @@ log = structlog.get_logger()
 JWE_HEADER: Final = {"alg": "ECDH-ES+A256KW", "enc": "A256GCM"}
 JWE_ALGORITHMS: Final = list(JWE_HEADER.values())
 ASKED_AT_ONCE: Final = 8
+MOST_ACCOUNTS: Final = 200
 SHORTEST_PAUSE_SECONDS: Final = 0.02
 IDLE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 5.0
 CLIENT_ROLE: Final = "client"
 
-EndToEndId = Annotated[str, Path(pattern=r"^[A-Za-z0-9]{1,35}$")]
+NOT_THE_BANK: Final = Refusal("not_the_bank", "仅限银行", "for the bank only", status=403)
+ERASED: Final = Refusal("erased", "个人信息已销毁", "the payee's data is destroyed", status=410)
+
+END_TO_END_PATTERN: Final = r"^[A-Za-z0-9]{1,35}$"
+EndToEndId = Annotated[str, Path(pattern=END_TO_END_PATTERN)]
 
 
 class ReportBody(RequestBody):
     """What the bank says of one payment."""
 
-    end_to_end_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,35}$")]
+    end_to_end_id: Annotated[str, Field(pattern=END_TO_END_PATTERN)]
     state: ReportedState
     bank_reference: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
     reason: FailureReason | None = None
     credited_on: date | None = None
+
+
+class AccountsBody(RequestBody):
+    """The payments whose accounts are asked for."""
+
+    end_to_end_ids: Annotated[
+        list[Annotated[str, Field(pattern=END_TO_END_PATTERN)]],
+        Field(min_length=1, max_length=MOST_ACCOUNTS),
+    ]
 
 
 class SealedAccount(RequestBody):
@@ -63,38 +77,54 @@ class SealedAccount(RequestBody):
     sealed: str
 
 
+class SealedAccounts(RequestBody):
+    """Each payment that was asked for, once: its account, or which of the two reasons there is
+    for telling none."""
+
+    accounts: list[SealedAccount]
+    unknown: list[str]
+    erased: list[str]
+
+
 def routes(door: Door, settings: PayoutSettings) -> APIRouter:
     """The routes under ``/bank``; nobody but the configured subscriber gets an answer."""
     router = APIRouter(prefix="/bank", tags=["银行 bank"])
 
     @router.get("/accounts/{end_to_end_id}", summary="收款账户 The account of an instruction")
     async def account(
-        end_to_end_id: EndToEndId,
-        request: Request,
-        caller: Annotated[Caller, Depends(door.client_reader)],
+        end_to_end_id: EndToEndId, caller: Annotated[Caller, Depends(door.client_reader)]
     ) -> SealedAccount:
-        await _only_the_bank(door, settings, caller, request)
-        known = await _found(door, end_to_end_id)
-        opened = await door.keys.open(
-            {known["account"], known["holder_name"]},
-            caller.actor.person,
-            f"bank account of {end_to_end_id}",
+        await _only_the_bank(door, settings, caller, "GET /bank/accounts/{end_to_end_id}")
+        known = await _found(door, [end_to_end_id])
+        if not known:
+            raise problem_of(UNKNOWN)
+        [sealed] = (await _sealed(door, settings, caller, known)).values()
+        if sealed is None:
+            raise problem_of(ERASED)
+        return sealed
+
+    @router.post("/accounts", summary="成批收款账户 The accounts of many instructions")
+    async def accounts(
+        body: AccountsBody, caller: Annotated[Caller, Depends(door.client_reader)]
+    ) -> SealedAccounts:
+        """逐笔记录查询。Each account is a look of its own, and on record as such."""
+        await _only_the_bank(door, settings, caller, "POST /bank/accounts")
+        known = await _found(door, body.end_to_end_ids)
+        sealed = await _sealed(door, settings, caller, known)
+        return SealedAccounts(
+            accounts=[each for each in sealed.values() if each is not None],
+            unknown=sorted(set(body.end_to_end_ids) - known.keys()),
+            erased=[name for name, each in sealed.items() if each is None],
         )
-        clear = {name: opened[known[name]] for name in ("account", "holder_name")}
-        if None in clear.values():
-            raise problem_of(
-                Refusal("erased", "个人信息已销毁", "the payee's data is destroyed", status=410)
-            )
-        payload = orjson.dumps({"end_to_end_id": end_to_end_id, **clear})
-        sealed = jwe.encrypt_compact(dict(JWE_HEADER), payload, settings.bank_key, JWE_ALGORITHMS)
-        return SealedAccount(end_to_end_id=end_to_end_id, sealed=sealed)
 
     @router.post("/reports", summary="银行回执 The bank's report")
     async def report(
-        body: ReportBody, request: Request, caller: Annotated[Caller, Depends(door.client_caller)]
+        body: ReportBody, caller: Annotated[Caller, Depends(door.client_caller)]
     ) -> CommandAnswer:
-        await _only_the_bank(door, settings, caller, request)
-        known = await _found(door, body.end_to_end_id)
+        await _only_the_bank(door, settings, caller, "POST /bank/reports")
+        known = (await _found(door, [body.end_to_end_id])).get(body.end_to_end_id)
+        if known is None:
+            raise problem_of(UNKNOWN)
         command = report_of(body, known["payout_id"], caller.actor)
         return await door.tell(caller, "payouts", known["case_id"], command, system=True)
 
@@ -102,20 +132,39 @@ def routes(door: Door, settings: PayoutSettings) -> APIRouter:
 
 
 async def _only_the_bank(
-    door: Door, settings: PayoutSettings, caller: Caller, request: Request
+    door: Door, settings: PayoutSettings, caller: Caller, attempt: str
 ) -> None:
-    if caller.client and caller.actor.person == settings.bank_subscriber:
-        return
-    await door.deny(caller.actor.person, request)
-    raise problem_of(Refusal("not_the_bank", "仅限银行", "for the bank only", status=403))
+    if not (caller.client and caller.actor.person == settings.bank_subscriber):
+        raise await door.refused(caller, attempt, NOT_THE_BANK)
 
 
-async def _found(door: Door, end_to_end_id: str) -> Mapping[str, Any]:
-    key = (END_TO_END_MODEL, end_to_end_id)
-    found = await door.desk.store.documents([key])
-    if key not in found:
-        raise problem_of(UNKNOWN)
-    return found[key]
+async def _found(door: Door, end_to_end_ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """What is known of these payments, by end-to-end id, in their order."""
+    wanted = {end_to_end_id: (END_TO_END_MODEL, end_to_end_id) for end_to_end_id in end_to_end_ids}
+    found = await door.desk.store.documents(wanted.values())
+    return {name: found[key] for name, key in wanted.items() if key in found}
+
+
+async def _sealed(
+    door: Door, settings: PayoutSettings, caller: Caller, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, SealedAccount | None]:
+    """These accounts, encrypted to the bank, each look on record; None if its data is destroyed."""
+
+    async def sealed(end_to_end_id: str, payment: Mapping[str, Any]) -> SealedAccount | None:
+        opened = await door.keys.open(
+            {payment["account"], payment["holder_name"]},
+            caller.actor.person,
+            f"bank account of {end_to_end_id}",
+        )
+        clear = {name: opened[payment[name]] for name in ("account", "holder_name")}
+        if None in clear.values():
+            return None
+        payload = orjson.dumps({"end_to_end_id": end_to_end_id, **clear})
+        text = jwe.encrypt_compact(dict(JWE_HEADER), payload, settings.bank_key, JWE_ALGORITHMS)
+        return SealedAccount(end_to_end_id=end_to_end_id, sealed=text)
+
+    found = await asyncio.gather(*(sealed(*each) for each in known.items()))
+    return dict(zip(known, found, strict=True))
 
 
 def report_of(body: ReportBody, payout_id: str, by: Actor) -> RecordReport:

@@ -275,6 +275,8 @@ def _bank(end_to_end_id: str) -> Doors:
     one = {"end_to_end_id": end_to_end_id}
     account = Asked("maker", one, None, refused, refused)
     yield "payout GET /bank/accounts/{end_to_end_id}", account
+    asked = {"end_to_end_ids": [end_to_end_id]}
+    yield "payout POST /bank/accounts", Asked("maker", {}, asked, refused, refused)
     yield "payout POST /bank/reports", Asked("maker", {}, report, refused, refused)
 
 

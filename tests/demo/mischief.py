@@ -129,6 +129,10 @@ def _payments(household: Household, case_id: str) -> Iterator[Mischief]:
     report = {"end_to_end_id": test_card(household.number), "state": household.phone}
     yield Mischief("payout", "POST", "/bank/reports", "sandbox-bank", _json(report))
     yield Mischief("payout", "GET", f"/bank/accounts/{household.phone}", "sandbox-bank")
+    asked = {"end_to_end_ids": [household.phone, household.members[0].name]}
+    yield Mischief("payout", "POST", "/bank/accounts", "sandbox-bank", _json(asked))
+    told = {"commands": [{"key": household.phone, "path": "/bank/reports", "body": report}]}
+    yield Mischief("payout", "POST", "/batch", "sandbox-bank", _json(told))
 
 
 def _json(body: Any) -> bytes:

@@ -8,9 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import APIRouter
 
 from shared.batches import LARGEST_BATCH_BYTES, MOST_COMMANDS
+from shared.door import Door
 from shared.service import Parts
+from tests.toy import api
 from tests.toy.visitors import Visitor, alpha_with_offices, client_of
 from tests.toy.world import World, facts_of, new_case
 
@@ -260,6 +263,78 @@ async def test_a_batch_needs_a_token_and_an_office_like_any_command(
     found = await answers(Visitor(client, "manager"), opening(2), Acting_Office="city/clerk")
     assert [each["status"] for each in found] == [200, 200]
     assert {fact.actor.organisation for fact in await facts_of(parts)} == {"city"}
+
+
+def routes_with_a_programs(door: Door) -> APIRouter:
+    """Alpha's routes, and one of another's program."""
+    router = api.routes(door)
+    router.include_router(api.program_routes(door))
+    return router
+
+
+def told_by_program(index: int) -> dict[str, Any]:
+    return command(f"told-key-{index}", "/program/tallies", {"organisation_id": "east"})
+
+
+async def test_a_program_sends_in_a_batch_what_it_may_send_alone(parts: Parts) -> None:
+    """Each its own transaction, key and answer; an office's command is not for it, and recorded."""
+    case = new_case()
+    async with client_of(parts, routes_with_a_programs) as client:
+        program = Visitor(client, "program", client=True)
+        commands = [told_by_program(0), command("not-for-it"), told_by_program(1)]
+        count = command("nor-this-one", f"/tallies/{case}/counts", {"amount": 1})
+        found = await answers(program, [*commands, count])
+        assert [each["status"] for each in found] == [200, 403, 200, 403]
+        for item, answer in ((commands[1], found[1]), (count, found[3])):
+            alone = await program.post(item["path"], item["body"])
+            assert (alone.status_code, slug(answer)) == (403, "no-office")
+            assert {**alone.json(), "correlation_id": ""} == {
+                **answer["body"],
+                "correlation_id": "",
+            }
+        again = await program.post(
+            "/program/tallies", {"organisation_id": "east"}, Idempotency_Key="told-key-1"
+        )
+        assert again.json() == found[2]["body"]
+    facts = await facts_of(parts)
+    assert {fact.attributes["correlationid"] for fact in facts} == {
+        found[0]["correlation_id"],
+        found[2]["correlation_id"],
+    }
+    assert {(fact.actor.person, fact.actor.role) for fact in facts} == {("program", "client")}
+    rows = await parts.store.worker.fetch("SELECT DISTINCT xmin::text FROM alpha.facts")
+    assert len(rows) == len(facts) == 2
+    rows = await parts.store.worker.fetch("SELECT actor, attempt, subject FROM alpha.denials")
+    assert sorted(tuple(row) for row in rows) == sorted(
+        [("program", "POST /tallies", ""), ("program", "POST /tallies/{case_id}/counts", case)] * 2
+    )
+
+
+async def test_an_office_may_not_send_what_is_a_programs(parts: Parts) -> None:
+    """Refused as alone, beside what it may send."""
+    async with client_of(parts, routes_with_a_programs) as client:
+        clerk = Visitor(client, "clerk")
+        theirs, own = await answers(clerk, [told_by_program(0), command("open-key-1")])
+        alone = await clerk.post("/program/tallies", {"organisation_id": "east"})
+        assert (theirs["status"], own["status"], alone.status_code) == (403, 200, 403)
+        assert slug(theirs) == "not-a-program"
+        stranger = await Visitor(client, "stranger").post("/batch", {"commands": []})
+        assert stranger.status_code == 403
+    rows = await parts.store.worker.fetch("SELECT actor, attempt FROM alpha.denials")
+    assert [tuple(row) for row in rows] == [
+        *[("clerk", "POST /program/tallies")] * 2,
+        ("stranger", "POST /batch"),
+    ]
+    assert len(await facts_of(parts)) == 1
+
+
+async def test_where_programs_send_nothing_they_send_no_batch_either(
+    client: httpx.AsyncClient, parts: Parts
+) -> None:
+    answer = await Visitor(client, "program", client=True).post("/batch", {"commands": opening(1)})
+    assert (answer.status_code, answer.json()["type"]) == (403, "urn:bangfu:problem:no-office")
+    rows = await parts.store.worker.fetch("SELECT actor, attempt FROM alpha.denials")
+    assert [tuple(row) for row in rows] == [("program", "POST /batch")]
 
 
 async def test_another_offices_case_is_unknown_in_a_batch_too_and_recorded(

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from shared.door import Caller, CommandAnswer, Door
 from shared.request_body import RequestBody
+from shared.room import Refusal
 from tests.toy import alpha
 from tests.toy.world import new_case
 
@@ -40,5 +41,22 @@ def routes(door: Door) -> APIRouter:
     @router.get("/tallies/{case_id}")
     async def looked(case_id: str, caller: Annotated[Caller, Depends(door.reader)]) -> Any:
         return await door.view(caller, "tally", case_id)
+
+    return router
+
+
+def program_routes(door: Door) -> APIRouter:
+    """What another's program may do, as a bank reports."""
+    router = APIRouter()
+    not_a_program = Refusal("not_a_program", "仅限程序", "for programs only", status=403)
+
+    @router.post("/program/tallies")
+    async def told(
+        body: OpenBody, caller: Annotated[Caller, Depends(door.client_caller)]
+    ) -> CommandAnswer:
+        if not caller.client:
+            raise await door.refused(caller, "POST /program/tallies", not_a_program)
+        command = alpha.Open(by=caller.actor, organisation_id=body.organisation_id)
+        return await door.tell(caller, "tally", new_case(), command, system=True)
 
     return router

@@ -12,7 +12,7 @@ import orjson
 from sandbox.issuer import Issuer, mint, new_signing_key
 from shared.identity import TokenVerifier
 from shared.room import Room
-from shared.service import Parts, application
+from shared.service import Parts, Routes, application
 from tests.toy import alpha, api
 from tests.toy.world import World, founding, hear_of
 
@@ -24,7 +24,7 @@ PEOPLE = {"clerk": ("east",), "manager": ("east", "city"), "stranger": (), "neig
 class Visitor:
     """Somebody at the door, with a token of their own."""
 
-    def __init__(self, client: httpx.AsyncClient, subject: str, **token: Any) -> None:
+    def __init__(self, client: httpx.AsyncClient, subject: str, /, **token: Any) -> None:
         self._client = client
         signed_by = token.pop("signed_by", KEY)
         minted = mint(signed_by, subject, issuer=token.pop("issuer", ISSUER), **token)
@@ -71,9 +71,9 @@ async def alpha_with_offices(world: World, room: Room | None = None) -> Parts:
 
 
 @asynccontextmanager
-async def client_of(parts: Parts) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(parts: Parts, routes: Routes = api.routes) -> AsyncIterator[httpx.AsyncClient]:
     """A connection to alpha's application, without a network between."""
-    app = application(parts, api.routes)
+    app = application(parts, routes)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://alpha.test") as made:
         yield made

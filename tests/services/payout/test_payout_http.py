@@ -409,6 +409,18 @@ async def test_only_the_bank_comes_through_its_door(world: World) -> None:
     looks = await _key_accesses(world, end_to_end_id)
     assert looks
     assert {actor for actor, _ in looks} == {"sandbox-bank"}
+    asked = {"end_to_end_ids": [end_to_end_id, "E" + "0" * 32, end_to_end_id]}
+    many = await world.client.post("sandbox-bank", "payout", "/bank/accounts", asked)
+    assert (many["unknown"], many["erased"]) == (["E" + "0" * 32], [])
+    assert [each["end_to_end_id"] for each in many["accounts"]] == [end_to_end_id]
+    assert "999999" not in str(many)
+    again = await _key_accesses(world, end_to_end_id)
+    assert len(again) == len(looks) + len(set(looks))
+    for nosy in (MAKER, STRANGER):
+        assert await refusal(world.client.post(nosy, "payout", "/bank/accounts", asked)) == (
+            403,
+            "not-the-bank",
+        )
     report = {"end_to_end_id": "E" + "0" * 32, "state": "accepted", "bank_reference": "X-1"}
     assert (await refusal(world.client.post("sandbox-bank", "payout", "/bank/reports", report)))[
         0
