@@ -28,6 +28,7 @@ from shared.births import LOOK_SECONDS, BirthWatch
 from shared.bus import METADATA_AGE_MS, BusError, header, is_birth, read_generation
 from shared.hearing import Hearing
 from shared.lease import DATABASE_FAILURES
+from shared.pace import rest_seconds
 from shared.pools import Pool
 from shared.settings import ServiceSettings
 from shared.telemetry import Progress
@@ -169,7 +170,9 @@ class Listening:
                 self._broken.set_exception(error)
             await asyncio.Event().wait()
         self._progress.beat("hearing")
-        await asyncio.sleep(began + self._gather_seconds - time.monotonic())
+        # Behind a full batch there is more: who is far behind does not rest.
+        if len(batch) < MOST_RECORDS:
+            await asyncio.sleep(rest_seconds(time.monotonic() - began, self._gather_seconds))
 
     def _arrival(self, record: ConsumerRecord[bytes, bytes]) -> Arrival:
         return Arrival(

@@ -27,6 +27,7 @@ from shared import bus
 from shared.chain import hash_holds
 from shared.fact import ATTRIBUTES_BY_HEADER, claimed_by_headers
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
+from shared.pace import rest_seconds
 from shared.pools import Pool
 from shared.tail import QUERY_SECONDS, Connection, Tail
 
@@ -293,7 +294,8 @@ class Publisher:
             self._caught_up_at = time.monotonic()
             await self._save(connection, CHECKPOINT_SECONDS)
             if found_any:
-                await asyncio.sleep(began + self._gather_seconds - time.monotonic())
+                took = time.monotonic() - began
+                await asyncio.sleep(rest_seconds(took, self._gather_seconds))
             try:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()

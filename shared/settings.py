@@ -46,7 +46,7 @@ class ServiceSettings(BaseSettings):
     instance: str = "0"
     lease_seconds: float = Field(default=5, gt=0)
     # How long relay and hearing leave what comes to gather, once they have had something to do: the
-    # cost of a batch is shared by more facts, and each waits this much longer at most.
+    # cost of a batch is shared by more facts. Under load they rest for longer (shared/pace.py).
     gather_ms: int = Field(default=60, ge=0, le=1000)
     # Production asks for one; `none` is for an operator who accepts that a lost disk loses facts.
     standby: Literal["synchronous", "none"] = "synchronous"
