@@ -2,7 +2,7 @@
 
 What a batch costs beside its records (a question for marks, a write, a commit, a request to the
 broker) is the same for one record and for a hundred. A service that has little to do takes records
-in soon; one that is behind, or whose neighbours are, rests for longer, and the next batch is larger.
+in soon; one that is behind, or has busy neighbours, rests for longer, and its next batch grows.
 """
 
 from __future__ import annotations
