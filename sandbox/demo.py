@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import uvloop
 from rich.console import Console
@@ -31,6 +31,7 @@ from deploy.infrastructure import (
     start_detached,
     start_infrastructure,
 )
+from sandbox.arguments import OneLineParser
 from sandbox.installation import CHECKOUT, Installation, StartError
 from sandbox.look_on import own_databases, say_how_to_look_on
 from sandbox.outcomes import Outcomes, read_outcomes
@@ -46,16 +47,9 @@ LAST_YEAR: Final = 2026
 FOLDER: Final = CHECKOUT / ".bangfu" / "demo"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, and status 2."""
-        print(f"demo: {message}", file=sys.stderr)
-        raise SystemExit(2)
-
-
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; nonsense ends with one line and status 2."""
-    parser = _Parser(prog="./run demo", description=__doc__)
+    parser = OneLineParser(prog="./run demo", description=__doc__)
     parser.add_argument("--households", type=int, default=200, help="户数 how many households")
     parser.add_argument("--year", type=int, default=2025, help="模拟年份 the simulated year")
     parser.add_argument("--seed", type=int, default=1, help="随机种子 the same seed, the same year")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from deploy.infrastructure import stop_detached
+from sandbox.arguments import OneLineParser
 from sandbox.installation import CHECKOUT, STATE_FILE, stop_recorded
 
 
 def main() -> None:
     """By the process ids that were recorded, and only if they are still the same processes."""
+    OneLineParser(prog="./run down", description=__doc__).parse_args()
     for kind in ("up", "demo"):
         base = CHECKOUT / ".bangfu" / kind
         for state in sorted(base.glob(f"*/{STATE_FILE}")):

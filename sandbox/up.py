@@ -9,6 +9,7 @@ from datetime import datetime
 from rich.console import Console
 
 from deploy.infrastructure import InfrastructureError, start_detached
+from sandbox.arguments import OneLineParser
 from sandbox.installation import CHECKOUT, Installation, StartError
 from sandbox.look_on import own_databases, say_how_to_look_on
 from sandbox.rest import RestlessError
@@ -32,6 +33,7 @@ async def _up() -> None:
 
 def main() -> None:
     """Start everything, detached; a second call starts a second installation beside the first."""
+    OneLineParser(prog="./run up", description=__doc__).parse_args()
     try:
         asyncio.run(_up())
     except (InfrastructureError, StartError, RestlessError) as error:

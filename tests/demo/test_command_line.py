@@ -61,6 +61,25 @@ def test_a_wrong_option_is_one_line_and_status_2(words: list[str]) -> None:
     assert done.stderr.startswith("demo: ")
 
 
+@pytest.mark.parametrize("word", ["up", "down"])
+def test_asking_how_to_call_it_starts_and_stops_nothing(word: str) -> None:
+    """Seen to start eight processes for a ``--help`` that it did not read."""
+    for argument, status in (("--help", 0), ("--unknown", 2), ("12", 2)):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", f"sandbox.{word}", argument],
+            # One that does not read its arguments meets no servers, and so starts nothing.
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), "BANGFU_INFRASTRUCTURE": "no"},
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == status, done
+        assert ("usage: ./run" in done.stdout) == (status == 0)
+        assert len(done.stderr.splitlines()) == (status == 2), done.stderr
+
+
 @dataclass(frozen=True)
 class Kept:
     """A demo that was left running: what it said, what it wrote, and where it is."""
