@@ -106,6 +106,8 @@ class Listening:
             allow_auto_create_topics=False,
             # It publishes nothing: no producer and no admin, which would be kept up to date.
             consumer_only=True,
+            # The one handler takes the message as it is: there is nothing to convert or inject.
+            apply_types=False,
             graceful_timeout=5.0,
             metadata_max_age_ms=METADATA_AGE_MS,
             logger=logging.getLogger("faststream"),
@@ -159,6 +161,11 @@ class Listening:
         began = time.monotonic()
         records = message.raw_message
         batch = records if isinstance(records, tuple) else (records,)
+        # Behind a full batch there is more: who is far behind does not rest, and fetches ahead.
+        gathers = self._gather_seconds > 0 and len(batch) < MOST_RECORDS
+        if gathers:
+            # Before the consumer's own task has had a turn, which would ask for more.
+            self._fetch_no_more()
         try:
             async with self._taking:
                 for record in batch:
@@ -170,9 +177,24 @@ class Listening:
                 self._broken.set_exception(error)
             await asyncio.Event().wait()
         self._progress.beat("hearing")
-        # Behind a full batch there is more: who is far behind does not rest.
-        if len(batch) < MOST_RECORDS:
+        if gathers:
             await asyncio.sleep(rest_seconds(time.monotonic() - began, self._gather_seconds))
+            self._fetch_again()
+
+    def _fetch_no_more(self) -> None:
+        """Leave what comes at the broker, until it is fetched again with one question.
+
+        The library asks for more as soon as it has handed on what it had. That answer would hold
+        the first record that came and lie here unread, and what comes after it would wait twice.
+        """
+        if self._subscriber.consumer is not None:
+            self._subscriber.consumer.pause(*self._subscriber.consumer.assignment())
+
+    def _fetch_again(self) -> None:
+        """Of the partitions that have their place: of the others too early is for nothing."""
+        if self._subscriber.consumer is not None:
+            mine = self._subscriber.consumer.assignment()
+            self._subscriber.consumer.resume(*self._placed.intersection(mine))
 
     def _arrival(self, record: ConsumerRecord[bytes, bytes]) -> Arrival:
         return Arrival(

@@ -58,6 +58,8 @@ ALARM_KINDS: Final = (
 log = structlog.get_logger(__name__)
 
 Headers = list[tuple[str, bytes]]
+# Key, value and headers.
+Message = tuple[bytes, bytes, Headers]
 OnPublished = Callable[[str, int, int], None]
 
 
@@ -321,51 +323,40 @@ class Publisher:
 
     async def _publish(self, producer: Any, rows: Sequence[asyncpg.Record]) -> None:
         """Send rows to their partitions and return when all are acknowledged."""
-        waiting: dict[int, list[tuple[bytes, bytes, Headers]]] = {}
+        waiting: dict[int, list[Message]] = {}
         for row in rows:
             headers = _headers(row)
             if not self._is_there(headers, row["hash"]):
                 partition = bus.partition_of(row["subject"], self._partitions)
                 message = (row["subject"].encode(), row["data"].encode(), headers)
                 waiting.setdefault(partition, []).append(message)
-        try:
-            # A group: when one partition fails, the others must not go on.
-            async with asyncio.TaskGroup() as group:
-                sending = [
-                    group.create_task(self._send(producer, partition, messages))
-                    for partition, messages in waiting.items()
-                ]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
-        for task in sending:
-            # A group passes over a member that was cancelled from inside: it has not sent.
-            task.result()
-
-    async def _send(
-        self, producer: Any, partition: int, messages: Sequence[tuple[bytes, bytes, Headers]]
-    ) -> None:
-        sent = 0
-        while sent < len(messages):
-            batch = producer.create_batch()
-            first = sent
-            for key, value, headers in messages[first:]:
-                taken = batch.append(timestamp=bus.now_ms(), key=key, value=value, headers=headers)
-                if taken is None:  # Full: the rest goes with the next one.
-                    break
-                sent += 1
-            batch.close()
-            self._lease.check()
+        while waiting:
             # An idempotent producer tries for ever; the limit is ours.
             async with asyncio.timeout(SEND_SECONDS):
-                acknowledged = await producer.send_batch(
-                    batch, self._outbox.topic, partition=partition
-                )
-                metadata = await acknowledged
-            end = metadata.offset + sent - first
+                waiting = await self._send(producer, waiting)
+
+    async def _send(
+        self, producer: Any, waiting: Mapping[int, list[Message]]
+    ) -> dict[int, list[Message]]:
+        """One batch for each partition, acknowledged; answers with what they had no room for."""
+        batches = {partition: _batch(producer, each) for partition, each in waiting.items()}
+        self._lease.check()
+        # Handed over in one go, so that they share a request.
+        under_way = [
+            await producer.send_batch(batch, self._outbox.topic, partition=partition)
+            for partition, batch in batches.items()
+        ]
+        # The first that fails ends it: the others must not go on, and their producer is discarded.
+        for (partition, batch), sent in zip(
+            batches.items(), await asyncio.gather(*under_way), strict=True
+        ):
+            end = sent.offset + batch.record_count()
             if end <= self._status.ends.get(partition, 0):
-                detail = f"partition {partition} answered offset {metadata.offset}"
+                detail = f"partition {partition} answered offset {sent.offset}"
                 raise Alarm("topic_shrunk", detail)
             self._status.ends[partition] = end
+        left = {p: each[batches[p].record_count() :] for p, each in waiting.items()}
+        return {partition: each for partition, each in left.items() if each}
 
     def _is_there(self, headers: Headers, digest: str) -> bool:
         if not self._there:
@@ -414,6 +405,17 @@ class Publisher:
         if not saved:
             raise LeaseLostError(f"{self._outbox.table}: the checkpoint is a later relay's")
         self._saved = (self._status.published, now)
+
+
+def _batch(producer: Any, messages: Sequence[Message]) -> Any:
+    """As many of the messages, from the first on, as have room in one batch."""
+    batch = producer.create_batch()
+    now = bus.now_ms()
+    for key, value, headers in messages:
+        if batch.append(timestamp=now, key=key, value=value, headers=headers) is None:
+            break
+    batch.close()
+    return batch
 
 
 def _headers(row: asyncpg.Record) -> Headers:

@@ -10,7 +10,9 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -205,6 +207,45 @@ async def test_a_consumer_begins_where_the_database_says(
         assert b.listening is not None
         assert set(b.listening.lag()) == {topic}
     assert taken == wanted
+
+
+async def test_what_comes_while_a_batch_gathers_is_fetched_with_one_question(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library alone would fetch the first of it, and have the rest wait as long again."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha")
+    topic = topic_name(world.prefix, "alpha")
+    b = await world.start(beta.room(), gather_ms=1000)
+    batches: list[tuple[float, int]] = []
+
+    async def take(arrivals: Sequence[Arrival]) -> None:
+        batches.append((monotonic(), sum(each.value == b"{}" for each in arrivals)))
+
+    async def all_taken(count: int) -> bool:
+        return sum(records for _, records in batches) >= count
+
+    monkeypatch.setattr(b.hearing, "take", take)
+    producer = await bus.new_producer(world.bootstrap)
+    send = partial(producer.send_and_wait, topic, b"{}", partition=0)
+    try:
+        async with listening(b):
+            for sent in range(1, 30, 3):
+                await send()
+                await until(partial(all_taken, sent))
+                gathering_since, _ = batches[-1]
+                await send()
+                # Long enough for a question that is open to be answered with this one.
+                await asyncio.sleep(0.1)
+                await send()
+                sent_at = monotonic()
+                await until(partial(all_taken, sent + 2))
+                # Where the machine stood still in between, it proves nothing.
+                if sent_at - gathering_since < 0.9:
+                    break
+    finally:
+        await bus.discard(producer)
+    assert batches[-1][1] == 2
 
 
 async def test_in_a_topic_born_again_a_consumer_starts_at_the_beginning(world: World) -> None:
