@@ -50,6 +50,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="测量秒数 measured seconds")
     parser.add_argument("--warm-up", type=float, default=75.0, help="预热秒数 seconds before")
     parser.add_argument("--instances", type=int, default=1, help="实例数 processes a service")
+    parser.add_argument("--history", type=int, default=1, help="历史倍数 times the history")
     chosen = parser.parse_args(arguments)
     for name, most in (
         ("rounds", 1_000),
@@ -58,6 +59,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         ("rate", 1_000),
         ("seconds", 200),
         ("instances", 4),
+        ("history", 16),
     ):
         if not 1 <= getattr(chosen, name) <= most:
             parser.error(f"--{name}: from 1 to {most}")
@@ -85,6 +87,7 @@ def run_benches(
         warm_up_seconds=chosen.warm_up,
         seconds=chosen.seconds,
         instances=chosen.instances,
+        history=chosen.history,
     )
     done: dict[str, dict[str, Any]] = {}
     for name in names:

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from bench.history import grow
 from bench.offices import Offices, straight, windows
 from bench.options import Options
 from bench.processes import Cost, costs, difference, servers
@@ -40,6 +41,9 @@ NOTHING_GOES_WRONG: Final = Rates(0, 0, 0, 0, 0, 0)
 # What a service takes when nothing else is said (shared/settings.py).
 GATHER_MS: Final = 60
 IDLE_SECONDS: Final = 5.0
+# While the stores are made longer, cases go on coming in; then what piled up is worked off.
+GROWING_SECONDS: Final = 90.0
+SETTLING_DAYS: Final = 10
 FOLDER: Final = Path(__file__).resolve().parents[1] / ".bangfu" / "journey"
 
 
@@ -78,6 +82,7 @@ class Window:
     began_at: float
     ended_at: float
     commands: int
+    facts_grown: int
     before: Mapping[str, Cost]
     after: Mapping[str, Cost]
 
@@ -129,6 +134,8 @@ async def _measured(
     options: Options, installation: Installation, client: Client, world: World
 ) -> Result:
     seconds = options.warm_up_seconds + options.seconds
+    if options.history > 1:
+        seconds += GROWING_SECONDS + SETTLING_DAYS * options.day_seconds
     arrivals = Arrivals.draw(world, int(options.rate * seconds) + len(windows(world)), options.rate)
     offices = Offices(client, world, arrivals.at)
     pids = {name: process.pid for name, process in installation.processes.items()}
@@ -139,7 +146,8 @@ async def _measured(
         asyncio.ensure_future(_days(installation, options.day_seconds)),
         asyncio.ensure_future(offices.work(options.day_seconds)),
     ]
-    watching = asyncio.ensure_future(_watch(options, offices, pids))
+    url = installation.infrastructure.postgres_url
+    watching = asyncio.ensure_future(_watch(options, offices, pids, url))
     try:
         done, _ = await asyncio.wait([*running, watching], return_when=asyncio.FIRST_COMPLETED)
         for each in done:
@@ -149,15 +157,20 @@ async def _measured(
         for each in (*running, watching):
             each.cancel()
         await asyncio.gather(*running, watching, return_exceptions=True)
-    counted = await _counted(installation.infrastructure.postgres_url, window)
+    counted = await _counted(url, window)
     return _result(options, window, idle, counted, offices)
 
 
-async def _watch(options: Options, offices: Offices, pids: Mapping[str, int]) -> Window:
+async def _watch(options: Options, offices: Offices, pids: Mapping[str, int], url: str) -> Window:
     await asyncio.sleep(options.warm_up_seconds)
+    grown = 0
+    if options.history > 1:
+        grown = await grow(url, SERVICES, options.history)
+        await asyncio.sleep(SETTLING_DAYS * options.day_seconds)
     began_at, commands, before = time.time(), offices.commands.total(), costs(pids)
     await asyncio.sleep(options.seconds)
-    return Window(began_at, time.time(), offices.commands.total() - commands, before, costs(pids))
+    done = offices.commands.total() - commands
+    return Window(began_at, time.time(), done, grown, before, costs(pids))
 
 
 async def _idle(pids: Mapping[str, int]) -> Mapping[str, float]:
@@ -190,6 +203,7 @@ class Counted:
 
     paid: int
     facts: int
+    facts_stored: int
     waits_ms: Sequence[float]
 
 
@@ -202,19 +216,20 @@ async def _counted(url: str, window: Window) -> Counted:
             f"SELECT count(*) FROM payout.facts WHERE type LIKE '%.PayoutConfirmed' AND {within}",  # noqa: S608 - names of this file
             *span,
         )
-        facts, waits = 0, []
+        facts, stored, waits = 0, 0, []
         for effect in SERVICES:
             facts += await connection.fetchval(
                 f"SELECT count(*) FROM {effect}.facts WHERE {within}",  # noqa: S608 - as above
                 *span,
             )
+            stored += await connection.fetchval(f"SELECT count(*) FROM {effect}.facts")  # noqa: S608 - as above
             for cause in SERVICES:
                 if cause != effect:
                     rows = await connection.fetch(_WAITS.format(effect=effect, cause=cause), *span)
                     waits += [row["ms"] for row in rows]
     finally:
         await connection.close()
-    return Counted(paid, facts, sorted(waits))
+    return Counted(paid, facts, stored, sorted(waits))
 
 
 def _result(
@@ -236,6 +251,9 @@ def _result(
         "submitted": offices.commands["submit"],
         "refused": dict(offices.refused),
         "instances": options.instances,
+        "history": options.history,
+        "facts_grown": window.facts_grown,
+        "facts_stored": counted.facts_stored,
         "processors_used": round(sum(spent.values()) / window.seconds, 2),
         "processor_ms_a_command": {
             name: round(1000 * s / max(1, window.commands), 2) for name, s in spent.items()

@@ -21,6 +21,8 @@ class Options:
     seconds: float = 60.0
     day_seconds: float = 2.0
     instances: int = 1
+    # How many times as long as it was lived the store is made before the measured seconds.
+    history: int = 1
 
 
 def tiny(infrastructure: Infrastructure) -> Options:
