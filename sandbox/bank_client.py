@@ -50,17 +50,18 @@ class PayoutClient:
         Raises NoAnswer.
         """
         answer = await self._send("/bank/accounts", {"end_to_end_ids": list(end_to_end_ids)})
-        found: dict[str, PayeeAccount] = {}
         try:
-            for each in answer.json()["accounts"]:
-                opened = jwe.decrypt_compact(each["sealed"], self._key, JWE_ALGORITHMS)
-                clear = json.loads(opened.plaintext or b"")
-                if clear["end_to_end_id"] != each["end_to_end_id"]:
-                    raise NoAnswer("the account of another payment")
-                account = PayeeAccount(clear["account"], clear["holder_name"])
-                found[each["end_to_end_id"]] = account
-        except (JoseError, ValueError, KeyError) as error:
+            said = answer.json()
+            opened = jwe.decrypt_compact(said["sealed"], self._key, JWE_ALGORITHMS)
+            found = {
+                each["end_to_end_id"]: PayeeAccount(each["account"], each["holder_name"])
+                for each in json.loads(opened.plaintext or b"")["accounts"]
+            }
+            told = {*found, *said["unknown"], *said["erased"]}
+        except (JoseError, ValueError, KeyError, TypeError) as error:
             raise NoAnswer(type(error).__name__) from None
+        if told != set(end_to_end_ids):
+            raise NoAnswer("the accounts of other payments")
         return found
 
     async def report(self, told: Sequence[tuple[dict[str, Any], str]]) -> list[int | None]:

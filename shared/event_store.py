@@ -144,6 +144,7 @@ class EventStore:
         self._views = f"SELECT key, document FROM {s}.api_views($1, $2, $3)"  # noqa: S608 - as above
         self._guards_together = Together(self._all_guards, is_passing)
         self._views_together = Together(self._all_documents, is_passing)
+        self._own_together = Together(self._all_own_documents, is_passing)
 
     async def load_many(self, since: Mapping[str, int]) -> dict[str, list[Recorded]]:
         """The facts after a version, of several streams, in one round trip."""
@@ -203,14 +204,19 @@ class EventStore:
     ) -> dict[tuple[str, str], Mapping[str, Any]]:
         """Own read-model documents to decide with, by (model, key); absent ones are left out."""
         pairs = list(wanted)
-        if not pairs:
-            return {}
+        return await self._own_together.answer(pairs) if pairs else {}
+
+    async def _all_own_documents(
+        self, asked: Sequence[Sequence[tuple[str, str]]]
+    ) -> list[dict[tuple[str, str], Mapping[str, Any]]]:
+        wanted = list({pair for pairs in asked for pair in pairs})
         rows = await self.office.fetch(
             f"SELECT model, key, document FROM {self.schema}.api_documents($1, $2)",  # noqa: S608 - as above
-            [model for model, _ in pairs],
-            [key for _, key in pairs],
+            [model for model, _ in wanted],
+            [key for _, key in wanted],
         )
-        return {(row["model"], row["key"]): orjson.loads(row["document"]) for row in rows}
+        found = {(model, key): orjson.loads(document) for model, key, document in rows}
+        return [{pair: found[pair] for pair in pairs if pair in found} for pairs in asked]
 
     async def command(self, key: str) -> StoredCommand | None:
         row = await self.office.fetchrow(

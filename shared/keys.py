@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from shared.clock import ElapsedTime
 from shared.event_store import is_passing
 from shared.pools import PLANS_BY_INDEX, Connections, Pool
-from shared.sealed import NONCE_BYTES, Category, DataKey, SealedError, Token, new_key, parse, unseal
+from shared.sealed import NONCE_BYTES, Category, DataKey, SealedError, new_key, parse, unseal
 from shared.together import Together
 
 SCHEMA = "keys"
@@ -91,6 +91,15 @@ class MasterKey:
         return derivation.derive(self._secret)
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Keys that somebody asks for at once, and why."""
+
+    key_ids: Sequence[str]
+    actor: str
+    purpose: str
+
+
 class KeyStore:
     """A service's way to the keys that it may use."""
 
@@ -108,12 +117,13 @@ class KeyStore:
         quoted = '"' + schema.replace('"', '""') + '"'
         # The schema is quoted, everything else is an argument.
         self._ensure_sql = f"SELECT * FROM {quoted}.ensure_keys($1, $2, $3, $4)"  # noqa: S608 - quoted
-        self._open_sql = f"SELECT * FROM {quoted}.open_keys($1, $2, $3)"  # noqa: S608 - quoted
+        self._open_sql = f"SELECT * FROM {quoted}.open_keys_of_looks($1, $2, $3, $4)"  # noqa: S608 - quoted
         self._destroy_sql = f"SELECT {quoted}.destroy_keys($1, $2)"
         self._fingerprint_sql = f"SELECT {quoted}.master_key_fingerprint($1)"
         elapsed = elapsed or ElapsedTime()
         self._by_pair: _Recent[Pair, DataKey] = _Recent(cached_keys, CACHED_SECONDS, elapsed)
         self._made_together = Together(self._make_all, is_passing)
+        self._looks_together = Together(self._look_all, is_passing)
 
     @classmethod
     async def connect(cls, url: str, master_key: bytes, *, schema: str = SCHEMA) -> Self:
@@ -196,24 +206,40 @@ class KeyStore:
     ) -> dict[str, str | None]:
         """The clear texts by token, None where the key is destroyed; every look is recorded.
 
-        One round trip, always: a key from memory could have been destroyed since. KeyRefusedError
-        if any category is not granted (nothing is opened then), SealedError for an altered token.
+        One round trip, shared with those who look meanwhile, and always: a key from memory could
+        have been destroyed since. Each look is on record by itself. KeyRefusedError if any
+        category is not granted (nothing is opened then), SealedError for an altered token.
         """
         parsed = {token: parse(token) for token in tokens}
         if not parsed:
             return {}
-        keys = await self._fetch(parsed.values(), actor, purpose)
+        key_ids = tuple(sorted({sealed.key_id for sealed in parsed.values()}))
+        rows = await self._looks_together.answer(_Look(key_ids, actor, purpose))
+        keys = self._keys_in(rows, key_ids)
         opened: dict[str, str | None] = {}
         for token, sealed in parsed.items():
             key = keys[sealed.key_id]
             opened[token] = None if key is None else unseal(sealed, key)
         return opened
 
-    async def _fetch(
-        self, tokens: Collection[Token], actor: str, purpose: str
+    async def _look_all(self, asked: Sequence[_Look]) -> list[list[asyncpg.Record]]:
+        keys = [(n, key_id) for n, look in enumerate(asked) for key_id in look.key_ids]
+        rows = await self._pool.fetch(
+            self._open_sql,
+            [n for n, _ in keys],
+            [key_id for _, key_id in keys],
+            [asked[n].actor for n, _ in keys],
+            [asked[n].purpose for n, _ in keys],
+        )
+        found: list[list[asyncpg.Record]] = [[] for _ in asked]
+        for row in rows:
+            found[row["look"]].append(row)
+        return found
+
+    def _keys_in(
+        self, rows: Sequence[asyncpg.Record], key_ids: Sequence[str]
     ) -> dict[str, DataKey | None]:
-        key_ids = sorted({token.key_id for token in tokens})
-        rows = await self._pool.fetch(self._open_sql, key_ids, actor, purpose)
+        """What one look was given, None for a destroyed key. KeyRefusedError or SealedError."""
         by_outcome: dict[str, list[asyncpg.Record]] = {}
         for row in rows:
             by_outcome.setdefault(row["outcome"], []).append(row)

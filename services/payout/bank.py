@@ -78,10 +78,10 @@ class SealedAccount(RequestBody):
 
 
 class SealedAccounts(RequestBody):
-    """Each payment that was asked for, once: its account, or which of the two reasons there is
-    for telling none."""
+    """Each payment that was asked for is in one of the three; ``sealed`` is one JWE, within it
+    ``{"accounts": [{"end_to_end_id", "account", "holder_name"}, …]}``."""
 
-    accounts: list[SealedAccount]
+    sealed: str
     unknown: list[str]
     erased: list[str]
 
@@ -98,10 +98,11 @@ def routes(door: Door, settings: PayoutSettings) -> APIRouter:
         known = await _found(door, [end_to_end_id])
         if not known:
             raise problem_of(UNKNOWN)
-        [sealed] = (await _sealed(door, settings, caller, known)).values()
-        if sealed is None:
+        opened = await _opened(door, caller, known)
+        if not opened:
             raise problem_of(ERASED)
-        return sealed
+        sealed = _sealed(settings, opened[end_to_end_id])
+        return SealedAccount(end_to_end_id=end_to_end_id, sealed=sealed)
 
     @router.post("/accounts", summary="成批收款账户 The accounts of many instructions")
     async def accounts(
@@ -110,11 +111,11 @@ def routes(door: Door, settings: PayoutSettings) -> APIRouter:
         """逐笔记录查询。Each account is a look of its own, and on record as such."""
         await _only_the_bank(door, settings, caller, "POST /bank/accounts")
         known = await _found(door, body.end_to_end_ids)
-        sealed = await _sealed(door, settings, caller, known)
+        opened = await _opened(door, caller, known)
         return SealedAccounts(
-            accounts=[each for each in sealed.values() if each is not None],
+            sealed=_sealed(settings, {"accounts": list(opened.values())}),
             unknown=sorted(set(body.end_to_end_ids) - known.keys()),
-            erased=[name for name, each in sealed.items() if each is None],
+            erased=sorted(known.keys() - opened.keys()),
         )
 
     @router.post("/reports", summary="银行回执 The bank's report")
@@ -145,26 +146,27 @@ async def _found(door: Door, end_to_end_ids: Iterable[str]) -> dict[str, Mapping
     return {name: found[key] for name, key in wanted.items() if key in found}
 
 
-async def _sealed(
-    door: Door, settings: PayoutSettings, caller: Caller, known: Mapping[str, Mapping[str, Any]]
-) -> dict[str, SealedAccount | None]:
-    """These accounts, encrypted to the bank, each look on record; None if its data is destroyed."""
+async def _opened(
+    door: Door, caller: Caller, known: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """These accounts in clear, each look on record; those whose data is destroyed are left out."""
 
-    async def sealed(end_to_end_id: str, payment: Mapping[str, Any]) -> SealedAccount | None:
-        opened = await door.keys.open(
-            {payment["account"], payment["holder_name"]},
-            caller.actor.person,
-            f"bank account of {end_to_end_id}",
-        )
-        clear = {name: opened[payment[name]] for name in ("account", "holder_name")}
-        if None in clear.values():
-            return None
-        payload = orjson.dumps({"end_to_end_id": end_to_end_id, **clear})
-        text = jwe.encrypt_compact(dict(JWE_HEADER), payload, settings.bank_key, JWE_ALGORITHMS)
-        return SealedAccount(end_to_end_id=end_to_end_id, sealed=text)
+    async def opened(end_to_end_id: str, payment: Mapping[str, Any]) -> dict[str, str] | None:
+        tokens = {name: payment[name] for name in ("account", "holder_name")}
+        purpose = f"bank account of {end_to_end_id}"
+        texts = await door.keys.open(set(tokens.values()), caller.actor.person, purpose)
+        clear = {name: text for name, token in tokens.items() if (text := texts[token]) is not None}
+        return {"end_to_end_id": end_to_end_id, **clear} if len(clear) == len(tokens) else None
 
-    found = await asyncio.gather(*(sealed(*each) for each in known.items()))
-    return dict(zip(known, found, strict=True))
+    # They look at the same moment, so they look together.
+    found = await asyncio.gather(*(opened(*each) for each in known.items()))
+    return {each["end_to_end_id"]: each for each in found if each is not None}
+
+
+def _sealed(settings: PayoutSettings, document: Any) -> str:
+    """Encrypted to the bank's public key: a compact JWE."""
+    payload = orjson.dumps(document)
+    return jwe.encrypt_compact(dict(JWE_HEADER), payload, settings.bank_key, JWE_ALGORITHMS)
 
 
 def report_of(body: ReportBody, payout_id: str, by: Actor) -> RecordReport:

@@ -137,6 +137,34 @@ async def test_every_look_is_recorded(house: House) -> None:
     ]
 
 
+async def test_looks_of_one_moment_are_answered_and_recorded_each_by_itself(house: House) -> None:
+    """In one statement; what one of them may not open, or nobody can, is its own affair."""
+    intake, payout = await house.store("intake"), await house.store("payout")
+    tokens = [await token_of(intake, f"p{n}", Category.ACCOUNT, f"{n}") for n in range(3)]
+    health = await token_of(intake, "p1", Category.HEALTH, "diagnosis")
+    stray = seal("1", new_key("p1", Category.ACCOUNT), FACT, "field")
+    await intake.destroy("p2")
+    asked = [*([token] for token in tokens), [health], [tokens[0], stray], [tokens[0]]]
+    found = await asyncio.gather(
+        *(payout.open(each, f"person-{n}", f"look {n}") for n, each in enumerate(asked)),
+        return_exceptions=True,
+    )
+    assert [*found[:3], found[5]] == [
+        {tokens[0]: "0"}, {tokens[1]: "1"}, {tokens[2]: None}, {tokens[0]: "0"},
+    ]  # fmt: skip
+    assert [type(each) for each in found[3:5]] == [KeyRefusedError, SealedError]
+    looks = [access for access in await house.accesses() if access[0] == "payout"]
+    outcomes = ("opened", "opened", "destroyed", "refused", "opened", "unknown", "opened")
+    assert sorted(looks) == sorted(
+        ("payout", f"person-{n}", f"look {n}", outcome)
+        for n, outcome in zip((0, 1, 2, 3, 4, 4, 5), outcomes, strict=True)
+    )
+    moments = await house.admin.fetchval(
+        "SELECT count(DISTINCT xmin::text) FROM keys.key_accesses WHERE service = 'payout'"
+    )
+    assert moments == 1
+
+
 @pytest.mark.parametrize(
     ("service", "opens", "seals"),
     [

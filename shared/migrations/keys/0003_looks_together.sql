@@ -1,0 +1,53 @@
+-- Many looks in one call, each with its own actor and purpose: what a bank asks for two hundred
+-- payments is two hundred looks. open_keys stays for builds that ask for one look at a time.
+-- depends: 0002_erasures
+
+-- As open_keys for each look by its number; the arrays say one key of a look at each place.
+CREATE FUNCTION open_keys_of_looks(looks integer[], key_ids text[], actors text[], purposes text[])
+RETURNS TABLE (look integer, key_id text, person_id text, category text, wrapped bytea, outcome text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    asking text := asking_service();
+BEGIN
+    RETURN QUERY
+    WITH asked AS (
+        SELECT DISTINCT n.look, n.key_id, n.actor, n.purpose
+        FROM unnest(looks, key_ids, actors, purposes) AS n (look, key_id, actor, purpose)
+    ), judged AS (
+        SELECT a.look, a.key_id, a.actor, a.purpose, k.person_id, k.category, k.wrapped,
+               CASE WHEN k.key_id IS NULL THEN 'unknown'
+                    WHEN g.may_open IS NOT TRUE THEN 'refused'
+                    WHEN k.wrapped IS NULL THEN 'destroyed'
+                    ELSE 'opened' END AS outcome
+        FROM asked a
+        LEFT JOIN personal_keys k ON k.key_id = a.key_id
+        LEFT JOIN key_grants g ON g.service = asking AND g.category = k.category
+    ), recorded AS (
+        INSERT INTO key_accesses (key_id, service, actor, purpose, outcome)
+        SELECT j.key_id, asking, j.actor, j.purpose, j.outcome FROM judged j
+    )
+    SELECT j.look, j.key_id, j.person_id, j.category,
+           CASE WHEN j.outcome = 'opened' THEN j.wrapped END, j.outcome
+    FROM judged j;
+END $$;
+
+-- As before, with the function above.
+CREATE OR REPLACE FUNCTION grant_service(service text, role name) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
+DECLARE
+    schema_name text := current_schema();
+BEGIN
+    INSERT INTO service_roles AS r (role, service) VALUES (grant_service.role, grant_service.service)
+    ON CONFLICT ON CONSTRAINT service_roles_pkey DO UPDATE SET service = excluded.service;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', schema_name, role);
+    EXECUTE format(
+        'GRANT EXECUTE ON FUNCTION %1$I.master_key_fingerprint(text), '
+        '%1$I.ensure_keys(text[], text[], text[], bytea[]), '
+        '%1$I.open_keys(text[], text, text), '
+        '%1$I.open_keys_of_looks(integer[], text[], text[], text[]), '
+        '%1$I.destroy_keys(text, text), '
+        '%1$I.list_erasures(), '
+        '%1$I.replay_erasures(text[], text[], text[], timestamptz[]) TO %2$I',
+        schema_name, role);
+END $$;
