@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -210,20 +210,23 @@ async def test_two_instances_that_take_in_the_same_record_have_one_effect(
     [case] = await cases_of(a, [alpha.Count(amount=1)])
     arrivals = Post().arrivals(await facts_of(a))
     await b.hearing.take(again(arrivals[:known]))
-    read_marks = b.hearing._watermarks
+    read_marks = b.hearing._held_and_marks
     overtaken = False
 
-    async def overtake(queue: Sequence[Arrival]) -> dict[str, int]:
+    async def overtake(
+        arrived: Sequence[Arrival], keys: Collection[str]
+    ) -> tuple[list[Arrival], dict[str, int]]:
         nonlocal overtaken
-        marks = await read_marks(queue)
+        held_and_marks = await read_marks(arrived, keys)
         if not overtaken:
             overtaken = True
             await other.hearing.take(again(arrivals[: known + 1]))
             b.desk.forget_all()
-        return marks
+        return held_and_marks
 
-    monkeypatch.setattr(b.hearing, "_watermarks", overtake)
+    monkeypatch.setattr(b.hearing, "_held_and_marks", overtake)
     await b.hearing.take(again(arrivals[: known + 1]))
+    assert overtaken
     assert of_case(await facts_of(b), case) == list(range(1, known + 2))
 
 
