@@ -68,6 +68,11 @@ def prepare(
         )
     except (BusError, MigrationError) as error:
         refuse(f"无法准备 cannot prepare: {error}")
+    except asyncpg.InsufficientPrivilegeError:
+        refuse(
+            "无法准备 cannot prepare: BANGFU_POSTGRES_URL, BANGFU_KEYS_URL: 须可建角色与模式 "
+            "must be of roles that may create roles and schemas"
+        )
     except (KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         # A driver's message may quote an address with its password; its type may not.
         refuse(f"无法准备 cannot prepare: {type(error).__name__}")

@@ -40,7 +40,7 @@ def waiting(
         told_as_json({"waiting": [plain(row) for row in shown], "more": more, "held": held})
         return
     if shown:
-        head = ("since", "for", "service", "reason", "waits for", "records", "cases")
+        head = ("since", "for", "service", "reason", "waits for", "records", "cases", "first id")
         rows = [
             (
                 when(row.since),
@@ -50,6 +50,7 @@ def waiting(
                 cell(row.waits_for),
                 f"{row.records:,}",
                 f"{row.cases:,}",
+                str(row.first_id),
             )
             for row in shown
         ]

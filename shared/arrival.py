@@ -33,6 +33,8 @@ LEAVES_BY_ITSELF: Final = frozenset(
 )
 # These keep later records of the same key behind them.
 BLOCKS_ITS_KEY: Final = frozenset((UNREADABLE, EFFECT_FAILED, WAITING_FOR_BUILD))
+# These wait for one thing that others state.
+WAITS_FOR_OTHERS: Final = frozenset((WAITING_FOR_CAUSE, WAITING_FOR_VERSION))
 # Only a person lets these go.
 QUARANTINED: Final = frozenset((UNREADABLE, EFFECT_FAILED))
 REASONS: Final = (*sorted(LEAVES_BY_ITSELF), UNREADABLE, EFFECT_FAILED)
@@ -49,6 +51,8 @@ class Discard:
     operator: str
     skip_version: bool
     fact_id: str
+    # Whether the mark of its stream passes it: not what a stranger put where our own will stand.
+    passes: bool = True
 
 
 class Place(NamedTuple):
@@ -160,7 +164,11 @@ class Arrival:
             held.reason, held.waits_for = row["reason"], row["waits_for"]
         if row.get("discard_reason") is not None:
             held.discard = Discard(
-                row["discard_reason"], row["operator"], row["skip_version"], row["fact_id"]
+                row["discard_reason"],
+                row["operator"],
+                row["skip_version"],
+                row["fact_id"],
+                passes=row["discard_stream"] != "",
             )
         return held
 

@@ -31,11 +31,12 @@ class DiscardHeardFact(Command):
 def passed_version(arrival: Arrival, discard: Discard) -> tuple[str, int] | None:
     """The stream and version that the mark passes with it, or None.
 
-    An unreadable record passes what it claims on the operator's word alone: the fact that belongs
-    there may still come.
+    An unreadable record passes what it claims on the operator's word alone, and one that is in no
+    log passes nothing: the fact that belongs there may still come.
     """
     if arrival.recorded is not None:
-        return arrival.recorded.stream, arrival.recorded.version
+        place = arrival.recorded.stream, arrival.recorded.version
+        return place if discard.passes else None
     return arrival.claimed_place() if discard.skip_version else None
 
 
@@ -82,6 +83,11 @@ def word_of(discard: Discard) -> DiscardHeardFact:
     return DiscardHeardFact(by=Actor(discard.operator, OPERATOR_ROLE), fact_id=discard.fact_id)
 
 
-def cause_of(arrival: Arrival) -> Cause:
-    """A record that can be read is passed like one that was taken in."""
-    return Cause.of(arrival.recorded) if arrival.recorded is not None else Cause()
+def cause_of(arrival: Arrival, discard: Discard) -> Cause:
+    """A record that can be read is passed like one that was taken in.
+
+    One that passes nothing is no cause: whoever hears of it would wait for what is in no log, too.
+    """
+    if arrival.recorded is None or not discard.passes:
+        return Cause()
+    return Cause.of(arrival.recorded)

@@ -24,6 +24,7 @@ from shared.arrival import (
     EFFECT_FAILED,
     LEAVES_BY_ITSELF,
     WAITING_FOR_BUILD,
+    WAITS_FOR_OTHERS,
     Arrival,
     Place,
     in_causal_order,
@@ -214,6 +215,7 @@ class Hearing:
             unlocked = {a.key for a in judged.left}.difference(locked)
             if unlocked:
                 return unlocked
+            judged.left = await self._not_discarded(judged.left)
         self._fill(workspace.write, arrivals, judged, marks)
         await self._store(workspace, judged)
         return judged.unfinished
@@ -262,11 +264,18 @@ class Hearing:
             self.held_by_reason[row["reason"]] = self.held_by_reason.get(row["reason"], 0) + 1
 
     async def _not_discarded(self, arrivals: list[Arrival]) -> list[Arrival]:
-        """Without unreadable records that an operator has put aside: no mark knows of them."""
-        unreadable = [a.place for a in arrivals if a.recorded is None]
-        if not unreadable:
+        """Without what an operator has put aside and no mark knows of, should it come again.
+
+        That is unreadable, or waits for what is in no log.
+        """
+        unmarked = [
+            a.place
+            for a in arrivals
+            if a.held_id is None and (a.recorded is None or a.reason in WAITS_FOR_OTHERS)
+        ]
+        if not unmarked:
             return arrivals
-        discarded = await self._queues.discarded(unreadable)
+        discarded = await self._queues.discarded(unmarked)
         return [a for a in arrivals if a.place not in discarded]
 
     async def _decide(

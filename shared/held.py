@@ -33,6 +33,16 @@ SELECT pg_advisory_xact_lock(hash) FROM (
     FROM unnest($2::text[]) AS u(key) ORDER BY hash OFFSET 0) sorted
 """
 
+# What an operator has asked of a held record, of which ``Arrival.of_held`` reads it.
+DECIDED_ON: Final = (
+    "d.reason AS discard_reason, d.operator, d.skip_version, d.fact_id, d.stream AS discard_stream"
+)
+
+
+def held_and_discards(schema: str) -> str:
+    """The held records ``h`` of a schema, each with what was asked of it, ``d``."""
+    return f"{schema}.held h LEFT JOIN {schema}.discards d ON d.held_id = h.held_id"
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -71,8 +81,7 @@ class HeldQueues:
             return []
         s = self._schema
         rows = await self._pool.fetch(
-            "SELECT h.*, d.reason AS discard_reason, d.operator, d.skip_version, d.fact_id "  # noqa: S608 - the schema is the room's own name
-            f"FROM {s}.held h LEFT JOIN {s}.discards d ON d.held_id = h.held_id "
+            f"SELECT h.*, {DECIDED_ON} FROM {held_and_discards(s)} "  # noqa: S608 - the schema is the room's own name
             "WHERE h.key = ANY ($1) ORDER BY h.held_id",
             list(keys),
         )
@@ -102,7 +111,7 @@ class HeldQueues:
             "count(*) FILTER (WHERE h.released OR d.held_id IS NOT NULL) AS decided, "
             "count(*) AS records, "
             "extract(epoch FROM clock_timestamp() - min(h.held_since))::float8 AS seconds "
-            f"FROM {s}.held h LEFT JOIN {s}.discards d ON d.held_id = h.held_id GROUP BY 1, 2",
+            f"FROM {held_and_discards(s)} GROUP BY 1, 2",
             WAITING_FOR_BUILD,
         )
         return [Group(*row) for row in rows]
@@ -117,7 +126,7 @@ class HeldQueues:
             "WITH asked AS (SELECT h.key, h.reason, "  # noqa: S608 - as above
             "h.released OR d.held_id IS NOT NULL AS decided, h.reason = ANY ($2) "
             "OR (h.reason = $3 AND NOT h.waits_for = ANY ($4)) AS stays "
-            f"FROM {s}.held h LEFT JOIN {s}.discards d ON d.held_id = h.held_id) "
+            f"FROM {held_and_discards(s)}) "
             "SELECT DISTINCT key FROM asked h WHERE key > $1 AND (decided OR (NOT stays AND "
             "(reason <> $5 OR NOT EXISTS (SELECT 1 FROM asked b WHERE b.key = h.key "
             "AND b.stays AND NOT b.decided)))) ORDER BY key LIMIT $6",

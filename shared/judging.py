@@ -113,7 +113,7 @@ class Judge:
             return False
         passed = discarding.passed_version(arrival, discard)
         is_next = passed is not None and passed[1] == judged.marks.get(passed[0], 0) + 1
-        if arrival.recorded is not None and not is_next:
+        if arrival.recorded is not None and discard.passes and not is_next:
             return False
         if passed is not None and not (is_next and self.listens_to(passed[0])):
             # A claim that leads nowhere: the record goes, the fact of that place may still come.
@@ -125,7 +125,7 @@ class Judge:
         try:
             stream = discarding.stream_for(workspace, self._room, arrival.key)
             fact = discarding.fact_of(arrival, discard, passed, self._mac)
-            command, cause = discarding.word_of(discard), discarding.cause_of(arrival)
+            command, cause = discarding.word_of(discard), discarding.cause_of(arrival, discard)
             workspace.state(stream, command, fact, cause)
         except Missing:
             raise

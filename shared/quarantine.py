@@ -20,14 +20,16 @@ from shared.arrival import (
     QUARANTINED,
     WAITING_BEHIND,
     WAITING_FOR_BUILD,
+    WAITS_FOR_OTHERS,
     Arrival,
 )
 from shared.discarded import DISCARDED_KIND, LONGEST_REASON
-from shared.held import LOCK_QUEUES
+from shared.held import DECIDED_ON, LOCK_QUEUES, held_and_discards
 from shared.scrubbing import scrub_text
 
-# A person may put aside whatever keeps others behind it; what merely waits has a way to leave.
-DISCARDABLE: Final = QUARANTINED | {WAITING_FOR_BUILD}
+# A person may put aside whatever keeps others behind it; what merely waits has a way to leave,
+# unless what it waits for is in no log.
+DISCARDABLE: Final = QUARANTINED | WAITS_FOR_OTHERS | {WAITING_FOR_BUILD}
 BEHIND_SHOWN: Final = 20
 
 
@@ -68,6 +70,8 @@ class Waiting:
     cases: int
     since: datetime
     seconds: float
+    # The held_id of one of them, by which it can be looked at.
+    first_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,17 @@ class Shown:
     behind: Sequence[Held] = field(default_factory=tuple)
 
 
-_HELD: Final = """
-SELECT h.*, d.reason AS discard_reason, d.operator, d.skip_version, d.fact_id,
+def _select(s: str) -> str:
+    """The held records of a schema, with what has been decided on each."""
+    return f"""
+SELECT h.*, {DECIDED_ON},
        extract(epoch FROM clock_timestamp() - h.held_since)::float8 AS seconds,
        (SELECT count(*) FROM {s}.held b WHERE b.key = h.key AND b.held_id > h.held_id) AS behind,
        CASE WHEN d.held_id IS NOT NULL THEN 'to be discarded'
             WHEN h.released THEN 'released' ELSE '' END AS decided
-FROM {s}.held h LEFT JOIN {s}.discards d ON d.held_id = h.held_id
-"""
+FROM {held_and_discards(s)}
+"""  # noqa: S608 - a name of the code
+
 
 # Behind which record: the first of its key that keeps others back.
 _WAITING: Final = """
@@ -94,14 +101,15 @@ WITH first_of_key AS (
     SELECT DISTINCT ON (key) key, held_id FROM {s}.held
     WHERE reason = ANY ($1) ORDER BY key, held_id
 ), told AS (
-    SELECT h.key, h.reason, h.held_since,
+    SELECT h.held_id, h.key, h.reason, h.held_since,
            CASE WHEN h.reason = $2 THEN coalesce('held ' || f.held_id, '')
                 ELSE h.waits_for END AS waits_for
     FROM {s}.held h LEFT JOIN first_of_key f ON f.key = h.key WHERE NOT h.reason = ANY ($3)
 )
 SELECT reason, waits_for, count(*) AS records, count(DISTINCT key) AS cases,
        min(held_since) AS since,
-       extract(epoch FROM clock_timestamp() - min(held_since))::float8 AS seconds
+       extract(epoch FROM clock_timestamp() - min(held_since))::float8 AS seconds,
+       min(held_id) AS first_id
 FROM told GROUP BY reason, waits_for ORDER BY since LIMIT $4
 """
 
@@ -109,8 +117,7 @@ FROM told GROUP BY reason, waits_for ORDER BY since LIMIT $4
 async def quarantined(connection: asyncpg.Connection, service: str, most: int) -> list[Held]:
     """What a person has to decide on in one service, the oldest first."""
     rows = await connection.fetch(
-        _HELD.format(s=service) + "WHERE h.reason = ANY ($1) ORDER BY h.held_since, h.held_id "
-        "LIMIT $2",
+        _select(service) + "WHERE h.reason = ANY ($1) ORDER BY h.held_since, h.held_id LIMIT $2",
         list(QUARANTINED),
         most,
     )
@@ -141,7 +148,7 @@ async def failed(connection: asyncpg.Connection, service: str) -> list[int]:
     """All whose effect failed and nobody has decided on, in their order."""
     s = service
     rows = await connection.fetch(
-        f"SELECT h.held_id FROM {s}.held h LEFT JOIN {s}.discards d ON d.held_id = h.held_id "  # noqa: S608 - as above
+        f"SELECT h.held_id FROM {held_and_discards(s)} "  # noqa: S608 - as above
         "WHERE h.reason = $1 AND d.held_id IS NULL ORDER BY h.held_id",
         EFFECT_FAILED,
     )
@@ -152,7 +159,7 @@ async def show(connection: asyncpg.Connection, service: str, held_id: int) -> Sh
     """One held record whole. Raises NotPossibleError if there is none."""
     row = await _row(connection, service, held_id)
     rows = await connection.fetch(
-        _HELD.format(s=service) + "WHERE h.key = $1 AND h.held_id > $2 ORDER BY h.held_id LIMIT $3",
+        _select(service) + "WHERE h.key = $1 AND h.held_id > $2 ORDER BY h.held_id LIMIT $3",
         row["key"],
         held_id,
         BEHIND_SHOWN,
@@ -195,7 +202,7 @@ async def ask_discard(
         if row["reason"] not in DISCARDABLE:
             raise NotPossibleError(
                 f"{service} {held_id} 并未隔离 is not quarantined ({row['reason']}): "
-                "it waits for what stands in its waits_for"
+                "it waits for the one before it"
             )
         stream, version = await _passes(connection, service, row, skip_version=skip_version)
         await connection.execute(
@@ -235,8 +242,11 @@ def _check(reason: str, operator: str) -> None:
 async def _passes(
     connection: asyncpg.Connection, service: str, row: asyncpg.Record, *, skip_version: bool
 ) -> tuple[str, int]:
-    """The stream and version that its discarding passes, or nothing."""
+    """The stream and version that its discarding passes, or nothing. Raises NotPossibleError."""
     arrival = Arrival.of_held(row)
+    if row["reason"] in WAITS_FOR_OTHERS and not skip_version:
+        await _refuse_unless_strange(connection, service, arrival)
+        return "", 0
     if arrival.recorded is not None:
         if skip_version:
             raise NotPossibleError(
@@ -262,6 +272,49 @@ async def _passes(
             f"{service} has heard up to {mark or 0}: nothing to skip"
         )
     return claimed
+
+
+async def _refuse_unless_strange(
+    connection: asyncpg.Connection, service: str, arrival: Arrival
+) -> None:
+    """Raise NotPossibleError if what it waits for is in a log, or it is itself.
+
+    What was stated will be heard, and a fact of ours whose cause is gone is for a programmer.
+    """
+    stream, _, version = arrival.waits_for.rpartition(" ")
+    if await _is_in_a_log(connection, stream, int(version)):
+        raise NotPossibleError(
+            f"{service} {arrival.held_id} 所等者在日志中，将会到来 what it waits for is in the log "
+            f"({arrival.waits_for}) and will come: look at its service and relay"
+        )
+    recorded = arrival.recorded
+    if recorded is not None and await _is_in_a_log(
+        connection, recorded.stream, recorded.version, recorded.hash
+    ):
+        raise NotPossibleError(
+            f"{service} {arrival.held_id} 是日志中的事实，其原因却无处可寻 is a fact of a log, and "
+            f"its cause ({arrival.waits_for}) is in none: bangfu verify"
+        )
+
+
+async def _is_in_a_log(
+    connection: asyncpg.Connection, stream: str, version: int, hash_: str = ""
+) -> bool:
+    """Whether any service has stated this; streams are named after their kind, so one at most."""
+    logs = await connection.fetch(
+        "SELECT quote_ident(table_schema) AS name FROM information_schema.tables "
+        "WHERE table_name = 'facts' AND table_type = 'BASE TABLE'"
+    )
+    for log in logs:
+        if await connection.fetchval(
+            f"SELECT EXISTS (SELECT FROM {log['name']}.facts "  # noqa: S608 - quoted by the database
+            "WHERE stream = $1 AND version = $2 AND $3 IN ('', hash))",
+            stream,
+            version,
+            hash_,
+        ):
+            return True
+    return False
 
 
 async def outcome(
@@ -310,7 +363,7 @@ async def _to_decide_on(
 
 
 async def _row(connection: asyncpg.Connection, service: str, held_id: int) -> asyncpg.Record:
-    row = await connection.fetchrow(_HELD.format(s=service) + "WHERE h.held_id = $1", held_id)
+    row = await connection.fetchrow(_select(service) + "WHERE h.held_id = $1", held_id)
     if row is not None:
         return row
     gone = await connection.fetchrow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from shared.arrival import (
     UNREADABLE,
     WAITING_BEHIND,
     WAITING_FOR_BUILD,
+    WAITING_FOR_CAUSE,
     WAITING_FOR_VERSION,
     Arrival,
 )
@@ -244,6 +246,82 @@ async def test_what_can_not_be_decided_is_refused_in_one_line(world: World) -> N
     assert "to be discarded already" in await refused(discard(world, first))
     await b.hearing.sweep()
     assert "discarded already by chen" in await refused(discard(world, first))
+
+
+async def test_a_strangers_record_that_waits_for_what_is_in_no_log_can_be_put_aside(
+    world: World,
+) -> None:
+    """It passes nothing: the true fact of its place still has its effect, and nobody waits for it.
+
+    What is in a log stays: its cause will come, or a programmer has to see why it does not.
+    """
+    await world.migrate("alpha", "beta")
+    a, b = await world.start(alpha.room()), await world.start(beta.room())
+    case, late = await counted(a, (1, 2)), await counted(a, (1, 2))
+    ours = [f for f in await facts_of(a) if f.subject == case]
+    theirs = [f for f in await facts_of(a) if f.subject == late]
+    ahead = altered(ours[2], {"amount": 7}, streamversion="6", id=str(uuid.uuid4()))
+    further = altered(ahead, streamversion="8", id=str(uuid.uuid4()))
+    causeless = altered(
+        ours[0], {"case_id": "nobody"}, id=str(uuid.uuid4()), subject="nobody",
+        stream="tally-nobody", heard=json.dumps({ours[0].stream: 9}),
+    )  # fmt: skip
+    post = Post()
+    records = post.arrivals([*ours, ahead, further, causeless, theirs[0], theirs[2]])
+    await b.hearing.take(again(records))
+    rows = await ask(world, lambda c: quarantine.waiting(c, "beta", 10))
+    by_cause = {(row.reason, row.waits_for): row.first_id for row in rows}
+    assert set(by_cause) == {
+        (WAITING_FOR_VERSION, f"tally-{case} 4"),
+        (WAITING_FOR_CAUSE, f"tally-{case} 9"),
+        (WAITING_FOR_VERSION, f"tally-{late} 2"),
+    }
+    kept = by_cause[WAITING_FOR_VERSION, f"tally-{late} 2"]
+    assert "will come" in await refused(discard(world, kept))
+    put_aside = [held_id for held_id in by_cause.values() if held_id != kept]
+    for held_id in put_aside:
+        assert "--skip-version" in await refused(discard(world, held_id, skip_version=True))
+        await discard(world, held_id)
+    await b.hearing.sweep()
+    left = await held_ids(b)
+    assert (len(left), kept in left) == (2, True)
+    stated = {fact.hash: (recorded, fact) for recorded, fact in await discards_of(b)}
+    assert set(stated) == {ahead.hash, causeless.hash}
+    for recorded, fact in stated.values():
+        assert (fact.stream, fact.version) == ("", 0)
+        assert recorded.heard.get("tally-nobody") is None
+        assert recorded.heard.get(ours[0].stream, 0) <= 3, "whoever hears of it waits for nothing"
+    assert stated[ahead.hash][0].stream == f"mirror-{case}"
+
+    # Alone, with another of its key still held; then all.
+    await b.hearing.take(again(records[3:4]))
+    await b.hearing.take(again(records))
+    assert await held_ids(b) == left, "what was put aside came again"
+    true = altered(causeless, heard="{}")
+    await tell(a, "tally", case, alpha.Count(amount=3))
+    news = [f for f in await facts_of(a) if f.subject == case][3:]
+    await b.hearing.take(post.arrivals([*news, true]))
+    assert await mirrored(b, case) == [1, 2, 3, 4]
+    assert await mirrored(b, "nobody") == [1]
+
+
+async def test_a_fact_of_a_log_whose_cause_is_gone_is_nobodys_to_put_aside(world: World) -> None:
+    """A damaged log is for a programmer: no more is taken away from it."""
+    await world.migrate("alpha", "beta")
+    a, b = await world.start(alpha.room()), await world.start(beta.room())
+    await counted(a, ())
+    [first] = await facts_of(a)
+    async with world.admin() as connection:
+        await connection.execute(
+            "INSERT INTO alpha.facts"
+            " (stream, version, fact_id, type, subject, envelope, data, hash)"
+            " SELECT stream, 3, 'x', type, subject, envelope, data, $1 FROM alpha.facts",
+            (torn := altered(first, streamversion="3")).hash,
+        )
+    await b.hearing.take(Post().arrivals([first, torn]))
+    assert await held_of(b) == [(WAITING_FOR_VERSION, f"{first.stream} 2")]
+    [held_id] = await held_ids(b)
+    assert "bangfu verify" in await refused(discard(world, held_id))
 
 
 async def test_what_waits_is_told_with_its_cause_and_what_keeps_it(world: World) -> None:
