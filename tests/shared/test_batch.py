@@ -332,7 +332,8 @@ async def test_where_programs_send_nothing_they_send_no_batch_either(
     client: httpx.AsyncClient, parts: Parts
 ) -> None:
     answer = await Visitor(client, "program", client=True).post("/batch", {"commands": opening(1)})
-    assert (answer.status_code, answer.json()["type"]) == (403, "urn:bangfu:problem:no-office")
+    assert answer.status_code == 403, answer.text
+    assert answer.json()["type"] == "urn:bangfu:problem:no-office"
     rows = await parts.store.worker.fetch("SELECT actor, attempt FROM alpha.denials")
     assert [tuple(row) for row in rows] == [("program", "POST /batch")]
 
