@@ -50,7 +50,7 @@ class Table:
         return made
 
 
-@pytest.mark.parametrize("other", [apply, accept], ids=lambda call: str(call.__name__))
+@pytest.mark.parametrize("other", [apply, accept], ids=["apply", "accept"])
 async def test_two_writers_of_the_same_persons_both_get_on(
     fresh_databases: FreshDatabases, other: Call
 ) -> None:
