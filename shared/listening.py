@@ -160,6 +160,9 @@ class Listening:
     async def _on_batch(self, message: KafkaMessage) -> None:
         began = time.monotonic()
         records = message.raw_message
+        # The library's message refers to itself: what it held on to would stay, some fifty thousand
+        # objects in a few seconds, until Python looks for such circles.
+        message.raw_message = ()
         batch = records if isinstance(records, tuple) else (records,)
         # Behind a full batch there is more: who is far behind does not rest, and fetches ahead.
         gathers = self._gather_seconds > 0 and len(batch) < MOST_RECORDS
