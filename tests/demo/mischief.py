@@ -131,8 +131,7 @@ def _payments(household: Household, case_id: str) -> Iterator[Mischief]:
     yield Mischief("payout", "GET", f"/bank/accounts/{household.phone}", "sandbox-bank")
     asked = {"end_to_end_ids": [household.phone, household.members[0].name]}
     yield Mischief("payout", "POST", "/bank/accounts", "sandbox-bank", _json(asked))
-    told = {"commands": [{"key": household.phone, "path": "/bank/reports", "body": report}]}
-    yield Mischief("payout", "POST", "/batch", "sandbox-bank", _json(told))
+    yield Mischief("payout", "POST", "/batch", "sandbox-bank", _json({"commands": report}))
 
 
 def _json(body: Any) -> bytes:
