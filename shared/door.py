@@ -1,12 +1,12 @@
 """The door: HTTP requests in, commands to the desk, answers or problems out.
 
 What every room's ``api.py`` needs and none should write again: who is calling and in which
-office, the idempotency key, the answer to a command, work lists and single views under row-level
-security. It knows no rule.
+office, the idempotency key, the answer to a command (`looks.py` has what is only looked at). It
+knows no rule.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import orjson
 import structlog
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import Header, Request
 from pydantic import BaseModel
 
 from shared.desk import Contended, Desk, Done, Key, KeyReused, own_id
@@ -25,7 +25,7 @@ from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
 from shared.identity import Claims, TokenVerifier
 from shared.keys import KeyStore, PersonErasedError
 from shared.problems import CORRELATION_SCOPE_KEY, Problem
-from shared.room import UNKNOWN, Command, Refusal, Tell
+from shared.room import Command, Refusal, Tell
 from shared.sealed import Category, is_sealed, seal
 from shared.telemetry import COMMAND_SECONDS, REFUSED_TOKENS, child_traceparent
 from shared.workspace import Cause
@@ -88,26 +88,6 @@ class CommandAnswer(BaseModel):
     subject: str
     version: int
     facts: list[StatedFact]
-
-
-class WorkItem(BaseModel):
-    """Something that somebody in an office has to do."""
-
-    task: str
-    subject: str
-    stream: str
-    organisation: str
-    role: str
-    due_on: str | None
-    details: dict[str, Any]
-
-
-class WorkList(BaseModel):
-    """One page of what the caller's offices have to do."""
-
-    items: list[WorkItem]
-    # Pass as ``after`` for the next page; null on the last.
-    next_after: str | None
 
 
 @dataclass(frozen=True)
@@ -418,61 +398,6 @@ class Door:
         except PersonErasedError:
             raise problem_of(ERASED) from None
         return [seal(v, keys[person, category], fact_id, f) for person, category, v, f in values]
-
-    async def work(self, caller: Caller, after: str, limit: int) -> WorkList:
-        """What the caller's offices have to do, oldest key first."""
-        roles = sorted({office.role for office in caller.offices})
-        rows = await self.desk.store.work(caller.organisations, roles, after, limit + 1)
-        items = [
-            WorkItem(
-                task=row["status"],
-                subject=row["subject"],
-                stream=row["stream"],
-                organisation=row["organisation"],
-                role=row["role"],
-                due_on=row["due_on"].isoformat() if row["due_on"] else None,
-                details=row["document"],
-            )
-            for row in rows[:limit]
-        ]
-        return WorkList(
-            items=items, next_after=rows[limit - 1]["key"] if len(rows) > limit else None
-        )
-
-    async def view(self, caller: Caller, model: str, key: str) -> Mapping[str, Any]:
-        """One document of a read model; unknown and unseen are the same problem."""
-        document = await self.desk.store.document(caller.organisations, model, key)
-        if document is None:
-            raise await self.refused(caller, f"view {model}", UNKNOWN, key)
-        return document
-
-    async def views(
-        self, caller: Caller, model: str, *, status: str = "", after: str = "", limit: int = 200
-    ) -> list[dict[str, Any]]:
-        """Documents of a read model that the caller may see, by key."""
-        rows = await self.desk.store.query_views(
-            caller.organisations,
-            "model = $1 AND ($2 = '' OR status = $2) AND key > $3 ORDER BY key LIMIT $4",
-            model,
-            status,
-            after,
-            min(limit, LARGEST_PAGE),
-        )
-        return [{"key": row["key"], "status": row["status"], **row["document"]} for row in rows]
-
-    def work_routes(self) -> APIRouter:
-        """The work list, the same at every service."""
-        router = APIRouter(tags=["待办 work"])
-
-        @router.get("/work", summary="本岗位待办 What this office has to do")
-        async def work(
-            caller: Annotated[Caller, Depends(self.reader)],
-            after: Annotated[str, Query(max_length=300)] = "",
-            limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 200,
-        ) -> WorkList:
-            return await self.work(caller, after, limit)
-
-        return router
 
 
 def _attempt(request: Request) -> str:

@@ -315,16 +315,16 @@ class EventStore:
 
     async def work(
         self, organisations: Sequence[str], roles: Sequence[str], after: str, limit: int
-    ) -> list[dict[str, Any]]:
-        """Rows of the work lists of these organisations' own offices, by key."""
-        rows = await self.office.fetch(
+    ) -> list[asyncpg.Record]:
+        """Rows of the work lists of these organisations' own offices, by key; documents as JSON."""
+        rows: list[asyncpg.Record] = await self.office.fetch(
             f"SELECT * FROM {self.schema}.api_work($1, $2, $3, $4)",  # noqa: S608 - as above
             list(organisations),
             list(roles),
             after,
             limit,
         )
-        return [{**dict(row), "document": orjson.loads(row["document"])} for row in rows]
+        return rows
 
     async def query_views(
         self, organisations: Sequence[str], where: str, *arguments: Any

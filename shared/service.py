@@ -35,6 +35,7 @@ from shared.identity import TokenVerifier
 from shared.keys import KeyStore
 from shared.lease import DATABASE_FAILURES
 from shared.listening import Listening
+from shared.looks import work_routes
 from shared.measuring import Measuring
 from shared.pools import PLANS_BY_INDEX, Connections
 from shared.problems import install_problem_handlers
@@ -234,6 +235,9 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
         openapi_url="/openapi.json",
         docs_url="/docs",
         redoc_url=None,
+        # Ours is shared/telemetry.py. The framework's own tells errors with their messages, and so
+        # what people wrote, to whatever the environment names.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_problem_handlers(app)
     for fault in DATABASE_FAILURES:
@@ -242,7 +246,7 @@ def application(parts: Parts, routes: Routes) -> FastAPI:
     install_telemetry(app, parts.room.name, parts.settings.build, parts.progress, parts.checks())
     own = routes(parts.door)
     app.include_router(own)
-    app.include_router(parts.door.work_routes())
+    app.include_router(work_routes(parts.door))
     app.include_router(batch_routes(parts.door, own.routes))
 
     @app.get("/status", include_in_schema=False)

@@ -29,6 +29,7 @@ from services.eligibility.decisions.parameters import (
 from services.eligibility.facts import ParameterName
 from services.eligibility.storage import versions_announced
 from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door
+from shared.looks import view, views
 from shared.money import LARGEST_FEN
 from shared.request_body import RequestBody
 from shared.room import UNKNOWN
@@ -221,7 +222,7 @@ def _looks(door: Door) -> APIRouter:
     async def decisions_of(
         case_id: CaseId, caller: Annotated[Caller, Depends(door.reader)]
     ) -> dict[str, Any]:
-        return dict(await door.view(caller, "decisions", case_id))
+        return dict(await view(door, caller, "decisions", case_id))
 
     @router.get(
         "/cases/{case_id}/awards/{award_id}/reasons",
@@ -241,14 +242,14 @@ def _looks(door: Door) -> APIRouter:
         after: Annotated[str, Query(max_length=300)] = "",
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 200,
     ) -> list[dict[str, Any]]:
-        return await door.views(caller, "file", status=status, after=after, limit=limit)
+        return await views(door, caller, "file", status=status, after=after, limit=limit)
 
     return router
 
 
 async def _reasons(door: Door, caller: Caller, case_id: str, award_id: str) -> ReasonsLook:
     """Opened for an office that decides on the award; the look is on record."""
-    kept = await door.view(caller, "award_reasons", award_id)
+    kept = await view(door, caller, "award_reasons", award_id)
     if kept["case_id"] != case_id:
         raise await door.refused(caller, "read reasons", UNKNOWN, award_id)
     if f"{caller.actor.organisation}/{caller.actor.role}" not in kept["readers"]:
@@ -272,7 +273,7 @@ async def _ask(
             return MedicalAsk(**given)
         case DisasterBody():
             # The reasons tell of the household; its first person's key seals them.
-            file = await door.view(caller, "file", case_id)
+            file = await view(door, caller, "file", case_id)
             given["reasons"] = await door.seal(
                 file["persons"][0], Category.FREE_TEXT, body.reasons, fact_id, "reasons"
             )

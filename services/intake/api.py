@@ -38,6 +38,7 @@ from services.intake.looks import look_routes
 from services.intake.sealing import Sealing, content_of, form_key
 from services.intake.storage import KIND, PersonLookup
 from shared.door import KEY_REUSED, Caller, CommandAnswer, Door, problem_of
+from shared.looks import view
 from shared.problems import Problem
 from shared.room import Refusal
 from shared.sealed import Category
@@ -62,7 +63,7 @@ def routes(door: Door) -> APIRouter:
 
 async def _applicant(door: Door, caller: Caller, case_id: str) -> str:
     """Under whose key the case's free texts are sealed; unknown and unseen are one answer."""
-    document = await door.view(caller, "case", case_id)
+    document = await view(door, caller, "case", case_id)
     return str(document["applicant_id"])
 
 
@@ -154,7 +155,7 @@ def _application_routes(router: APIRouter, door: Door) -> None:
     async def resubmit(
         caller: Calling, case_id: CaseId, body: bodies.ApplicationBody
     ) -> CommandAnswer:
-        document = await door.view(caller, "case", case_id)
+        document = await view(door, caller, "case", case_id)
         await _refuse_at_the_door(door, caller, body, document["organisation_id"])
         fact_id, content = await content_of(door, lookup, body)
         command = ResubmitApplication(by=caller.actor, fact_id=fact_id, **content)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from services.intake.decisions.offices import unsealing_offices
 from shared.door import Caller, Door
+from shared.looks import view, views
 from shared.masks import HIDDEN, mask_id, mask_name, mask_phone
 from shared.room import Refusal
 
@@ -71,7 +72,7 @@ def look_routes(router: APIRouter, door: Door) -> None:
         after: Annotated[str, Query(max_length=100)] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     ) -> CaseList:
-        found = await door.views(caller, "case", status=status, after=after, limit=limit)
+        found = await views(door, caller, "case", status=status, after=after, limit=limit)
         return CaseList(items=found)
 
     @router.get("/cases/{case_id}", summary="案件 A case", tags=["查询 looks"])
@@ -80,10 +81,10 @@ def look_routes(router: APIRouter, door: Door) -> None:
         case_id: Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")],
         unsealed: bool = False,
     ) -> CaseLook:
-        document = await door.view(caller, "case", case_id)
+        document = await view(door, caller, "case", case_id)
         if unsealed and not _may_unseal(door, caller, document):
             raise await door.refused(caller, "unseal", NOT_FOR_UNSEALING, case_id)
-        sealed = await door.view(caller, "case_personal", case_id)
+        sealed = await view(door, caller, "case_personal", case_id)
         personal = await _opened(door, caller, sealed, unsealed=unsealed)
         return CaseLook(case=dict(document), personal=personal, unsealed=unsealed)
 

@@ -27,6 +27,7 @@ from services.network.decisions.commands import (
 )
 from services.network.storage import ORGANISATION, tree_of
 from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door
+from shared.looks import view, views
 from shared.request_body import RequestBody
 from shared.room import Command
 
@@ -293,13 +294,13 @@ def _looks(router: APIRouter, door: Door) -> None:
         after: Annotated[str, Query(max_length=100)] = "",
         limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE)] = 200,
     ) -> list[dict[str, Any]]:
-        return await door.views(caller, ORGANISATION, after=after, limit=limit)
+        return await views(door, caller, ORGANISATION, after=after, limit=limit)
 
     @router.get("/organisations/{identity}", summary="组织 One organisation and its history")
     async def organisation(
         caller: Annotated[Caller, Depends(door.reader)], identity: Identity
     ) -> dict[str, Any]:
-        return dict(await door.view(caller, ORGANISATION, identity))
+        return dict(await view(door, caller, ORGANISATION, identity))
 
     @router.get("/tree", summary="组织体系 The whole tree on a day, without people")
     async def tree(

@@ -29,6 +29,7 @@ from services.notice.storage import (
     standing_on_board,
 )
 from shared.door import Caller, CommandAnswer, Door, problem_of
+from shared.looks import view
 from shared.masks import mask_name
 from shared.request_body import RequestBody
 from shared.room import UNKNOWN, Refusal
@@ -137,7 +138,7 @@ def _posting_routes(router: APIRouter, door: Door) -> None:
     async def case(
         caller: Annotated[Caller, Depends(door.reader)], case_id: CaseId
     ) -> dict[str, Any]:
-        return dict(await door.view(caller, CASE, str(case_id)))
+        return dict(await view(door, caller, CASE, str(case_id)))
 
 
 def _objection_routes(router: APIRouter, door: Door) -> None:
@@ -207,7 +208,7 @@ async def _objected(
     door: Door, caller: Caller, case_id: UUID, objection_id: UUID
 ) -> Mapping[str, Any]:
     """The objection to this case, if the caller may know of it."""
-    document = await door.view(caller, OBJECTION, str(objection_id))
+    document = await view(door, caller, OBJECTION, str(objection_id))
     if document["case_id"] != str(case_id):
         raise await door.refused(caller, "read objection", UNKNOWN, str(objection_id))
     return document

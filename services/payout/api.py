@@ -15,6 +15,7 @@ from services.payout.facts import AccountKind, Source
 from services.payout.storage import BATCH_MODEL, CASE_MODEL, FUND_MODEL, balances
 from shared.door import Caller, CommandAnswer, Door, problem_of
 from shared.fact import Fen
+from shared.looks import view, views
 from shared.request_body import RequestBody
 from shared.room import Refusal
 from shared.sealed import Category
@@ -85,7 +86,7 @@ def _fund_routes(door: Door) -> APIRouter:
     async def fund_balances(
         fund: FundName, caller: Annotated[Caller, Depends(door.reader)]
     ) -> dict[str, Any]:
-        document = await door.view(caller, FUND_MODEL, fund)
+        document = await view(door, caller, FUND_MODEL, fund)
         return {**document, "accounts": await balances(door.desk.store, fund, caller.organisations)}
 
     return router
@@ -112,7 +113,7 @@ def _batch_routes(door: Door) -> APIRouter:
     async def batch(
         batch_id: UUID, caller: Annotated[Caller, Depends(door.reader)]
     ) -> dict[str, Any]:
-        return dict(await door.view(caller, BATCH_MODEL, str(batch_id)))
+        return dict(await view(door, caller, BATCH_MODEL, str(batch_id)))
 
     return router
 
@@ -151,7 +152,7 @@ def _case_routes(door: Door) -> APIRouter:
     async def case(
         case_id: UUID, caller: Annotated[Caller, Depends(door.reader)]
     ) -> dict[str, Any]:
-        return dict(await door.view(caller, CASE_MODEL, str(case_id)))
+        return dict(await view(door, caller, CASE_MODEL, str(case_id)))
 
     @router.get("/payouts", summary="发放列表 Payouts by state")
     async def payouts(
@@ -160,7 +161,7 @@ def _case_routes(door: Door) -> APIRouter:
         after: Annotated[str, Query(max_length=100)] = "",
         limit: Annotated[int, Query(ge=1, le=1000)] = 200,
     ) -> list[dict[str, Any]]:
-        return await door.views(caller, PAYOUT_MODEL, status=status, after=after, limit=limit)
+        return await views(door, caller, PAYOUT_MODEL, status=status, after=after, limit=limit)
 
     return router
 
@@ -178,7 +179,7 @@ async def _sealed(door: Door, caller: Caller, case_id: str, body: AccountBody) -
                 status=422,
             )
         )
-    known = await door.view(caller, CASE_MODEL, case_id)
+    known = await view(door, caller, CASE_MODEL, case_id)
     payee_id = body.payee_id or known["payee_id"]
     if payee_id is None:
         raise problem_of(

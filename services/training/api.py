@@ -23,6 +23,7 @@ from services.training.storage import (
 )
 from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door, problem_of
 from shared.fact import Fen
+from shared.looks import views
 from shared.request_body import RequestBody
 
 CaseId = Annotated[UUID, InPath()]
@@ -229,20 +230,20 @@ def _looks(router: APIRouter, door: Door) -> None:
     async def orders(
         caller: Annotated[Caller, reader], after: After = "", limit: Limit = 200
     ) -> list[dict[str, Any]]:
-        listed = await door.views(caller, ORDER, after=after, limit=limit)
+        listed = await views(door, caller, ORDER, after=after, limit=limit)
         return await with_heads(door.desk.store, listed)
 
     @router.get("/menus", summary="菜单 Courses on offer")
     async def menus(
         caller: Annotated[Caller, reader], after: After = "", limit: Limit = 200
     ) -> list[dict[str, Any]]:
-        return await door.views(caller, MENU, after=after, limit=limit)
+        return await views(door, caller, MENU, after=after, limit=limit)
 
     @router.get("/classes", summary="班次 Classes, with the places that are left")
     async def classes(
         caller: Annotated[Caller, reader], after: After = "", limit: Limit = 200
     ) -> list[dict[str, Any]]:
-        listed = await door.views(caller, CLASS, after=after, limit=limit)
+        listed = await views(door, caller, CLASS, after=after, limit=limit)
         return await with_places(door.desk.store, listed)
 
     @router.get("/workers", summary="可参训职工 Who may be trained, and how far they are")
@@ -252,4 +253,4 @@ def _looks(router: APIRouter, door: Door) -> None:
         after: After = "",
         limit: Limit = 200,
     ) -> list[dict[str, Any]]:
-        return await door.views(caller, WORKER, status=standing, after=after, limit=limit)
+        return await views(door, caller, WORKER, status=standing, after=after, limit=limit)

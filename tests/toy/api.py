@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from shared.door import Caller, CommandAnswer, Door
+from shared.looks import view
 from shared.request_body import RequestBody
 from shared.room import Refusal
 from tests.toy import alpha
@@ -40,7 +41,7 @@ def routes(door: Door) -> APIRouter:
 
     @router.get("/tallies/{case_id}")
     async def looked(case_id: str, caller: Annotated[Caller, Depends(door.reader)]) -> Any:
-        return await door.view(caller, "tally", case_id)
+        return await view(door, caller, "tally", case_id)
 
     return router
 
