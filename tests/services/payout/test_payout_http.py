@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from sandbox import cards
-from sandbox.client import Client, RefusedError
+from sandbox.client import Client, Command, RefusedError
 from sandbox.fate import Fate, bank_fate
 from services.eligibility.facts import AwardApproved, AwardComputed, AwardRefused
 from services.intake.facts import Payee
@@ -436,6 +436,15 @@ async def test_only_the_bank_comes_through_its_door(world: World) -> None:
         409,
         "contradictory-report",
     )
+    unknown = {**report, "end_to_end_id": "E" + "0" * 32}
+    commands = [Command("/bank/reports", each) for each in (report, unknown)]
+    for who, codes in (
+        ("sandbox-bank", ["contradictory-report", "unknown"]),
+        (STRANGER, ["not-the-bank"] * 2),
+        (MAKER, ["not-the-bank"] * 2),
+    ):
+        answers = await world.client.batch(who, "payout", commands)
+        assert [each.code for each in answers if isinstance(each, RefusedError)] == codes
 
 
 async def _key_accesses(world: World, end_to_end_id: str) -> list[tuple[str, str]]:
