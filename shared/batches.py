@@ -337,7 +337,7 @@ class Batches:
         )
         with log_context(correlation_id=item.correlation_id):
             try:
-                # It waits for its turn when it has found all that it needs.
+                # What is not stored together waits for its turn when it has found all it needs.
                 known = replace(caller, sent=sent, turn=self._turn)
                 answer = await direct.function(**arguments, **{direct.caller: known})
                 item.status, item.answer = 200, answer.model_dump_json().encode()

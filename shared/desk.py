@@ -199,11 +199,14 @@ class Desk:
         organisations: Sequence[str] | None,
         key: Key,
         cause: Cause,
+        *,
+        together: bool = False,
     ) -> Done | Refusal:
         """Decide and store one command from outside, exactly once by its key.
 
         ``organisations`` are the person's own; None is for what no office holds (a bank's
-        report, the public's objection), which the door has checked by other means.
+        report, the public's objection), which the door has checked by other means. ``together``
+        is for one of many of an office: it is stored with those that come at the same moment.
         Raises KeyReused or Contended.
         """
         ids = DrawnIds()
@@ -211,7 +214,14 @@ class Desk:
         for attempt in range(MOST_ATTEMPTS):
             try:
                 done = await self._attempt(
-                    tell, actor, organisations, key=key, cause=cause, ids=ids, fresh=attempt > 0
+                    tell,
+                    actor,
+                    organisations,
+                    key=key,
+                    cause=cause,
+                    ids=ids,
+                    fresh=attempt > 0,
+                    together=together,
                 )
                 if done is not None:
                     return await self._recorded(done, tell, actor, subject)
@@ -260,6 +270,7 @@ class Desk:
         cause: Cause,
         ids: DrawnIds,
         fresh: bool,
+        together: bool,
     ) -> Done | Refusal | None:
         """Decide and write once; None if it must be decided again on a fresh load."""
         stream, subject = self._names(tell)
@@ -277,7 +288,7 @@ class Desk:
                     return earlier
                 return answer if isinstance(answer, Refusal) else Done(stream, subject, ())
             workspace.write.command = _command_row(key, stream, workspace.write.facts)
-            await self.commit(workspace, organisations)
+            await self.commit(workspace, organisations, together=together)
             return Done(stream, subject, workspace.write.facts)
         except CommandRepeated:
             return await self._repeated(key)
@@ -397,7 +408,11 @@ class Desk:
                 return result, workspace
 
     async def commit(
-        self, workspace: Workspace, organisations: Sequence[str] | None = None
+        self,
+        workspace: Workspace,
+        organisations: Sequence[str] | None = None,
+        *,
+        together: bool = False,
     ) -> None:
         """Store the workspace's write, then let the cache, the relay and the copies know."""
         write = workspace.write
@@ -406,7 +421,7 @@ class Desk:
         workspace.show()
         await self._rescope(write)
         try:
-            await self.store.write(write, organisations)
+            await self.store.write(write, organisations, together=together)
         except Conflict:
             if write.tree is not None:
                 # It may have been the tree that moved, in another process.

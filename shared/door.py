@@ -113,8 +113,13 @@ class Caller:
     offices: Sequence[Office]
     sent: Sent = NOTHING_SENT
     client: bool = False
-    # What a command of a batch waits for before it is decided and written.
+    # What a command of a batch waits for before it is decided and written by the service's own
+    # right; an office's are stored together and need not wait.
     turn: AbstractAsyncContextManager[object] = NO_TURN
+
+    @property
+    def is_of_batch(self) -> bool:
+        return self.turn is not NO_TURN
 
 
 class Door:
@@ -338,8 +343,11 @@ class Door:
             correlation_id=caller.sent.correlation_id, traceparent=caller.sent.traceparent
         )
         organisations = None if system else caller.organisations
-        async with caller.turn:
-            done = await self._handled(tell, caller.actor, organisations, key, cause)
+        together = caller.is_of_batch and not system
+        async with NO_TURN if together else caller.turn:
+            done = await self._handled(
+                tell, caller.actor, organisations, key, cause, together=together
+            )
         if isinstance(done, Refusal):
             raise problem_of(done)
         return _answer(done)
@@ -351,12 +359,14 @@ class Door:
         organisations: Sequence[str] | None,
         key: Key,
         cause: Cause,
+        *,
+        together: bool,
     ) -> Done | Refusal:
         """What the desk makes of a command; what it raises becomes a problem."""
         began = perf_counter()
         self.in_flight += 1
         try:
-            return await self.desk.handle(tell, actor, organisations, key, cause)
+            return await self.desk.handle(tell, actor, organisations, key, cause, together=together)
         except KeyReused:
             raise problem_of(KEY_REUSED) from None
         except Contended:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from typing import Any, Final
 
 import asyncpg
@@ -21,7 +22,7 @@ from shared.pools import Pool
 from shared.room import ReferenceRow
 from shared.telemetry import DENIALS
 from shared.together import Together
-from shared.write import Write
+from shared.write import FACT_ARGUMENTS, Write
 
 
 class Conflict(Exception):
@@ -94,6 +95,7 @@ def all_recorded(rows: Iterable[Any]) -> list[Recorded]:
 
 FACT_COLUMNS = "envelope, data, hash, traceparent"
 WRITE_ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
+WRITE_ARGUMENTS_COUNT = 1 + FACT_ARGUMENTS
 
 
 _OF_THE_LOG = frozenset(("facts_stream_version_key", "watermarks_pkey"))
@@ -142,6 +144,9 @@ class EventStore:
         self._office_load = f"SELECT {FACT_COLUMNS} FROM {s}.api_load($1, $2, $3)"  # noqa: S608 - as above
         self._guards = f"SELECT key, value FROM {s}.guards WHERE key = ANY ($1)"  # noqa: S608 - as above
         self._views = f"SELECT key, document FROM {s}.api_views($1, $2, $3)"  # noqa: S608 - as above
+        each = ", ".join(f"${number}" for number in range(1, 3 + WRITE_ARGUMENTS_COUNT))
+        self._office_write_each = f"CALL {s}.api_write_each({each}, NULL)"
+        self._writes_together = Together(self._all_writes, is_passing)
         self._guards_together = Together(self._all_guards, is_passing)
         self._views_together = Together(self._all_documents, is_passing)
         self._own_together = Together(self._all_own_documents, is_passing)
@@ -170,23 +175,58 @@ class EventStore:
             raise _translate(error) from error
         return all_recorded(rows)
 
-    async def write(self, write: Write, organisations: Sequence[str] | None = None) -> int:
-        """Store everything or nothing; the last position, or 0 without facts.
+    async def write(
+        self,
+        write: Write,
+        organisations: Sequence[str] | None = None,
+        *,
+        together: bool = False,
+    ) -> None:
+        """Store everything or nothing.
 
-        With ``organisations`` the write goes through the office's door and its scope check.
-        Raises Conflict, CommandRepeated or OutOfScope.
+        With ``organisations`` the write goes through the office's door and its scope check; if it
+        is one of many of this office, ``together`` with those that come at the same moment, each
+        in a transaction of its own. Raises Conflict, CommandRepeated or OutOfScope.
         """
         arguments = write.arguments()
         try:
             if organisations is None:
-                position = await self.worker.fetchval(self._write, *arguments)
+                await self.worker.fetchval(self._write, *arguments)
+            elif together:
+                failed = await self._writes_together.answer((tuple(organisations), arguments))
+                if failed is not None:
+                    raise failed
             else:
-                position = await self.office.fetchval(
-                    self._office_write, *arguments, list(organisations)
-                )
+                await self.office.fetchval(self._office_write, *arguments, list(organisations))
         except asyncpg.PostgresError as error:
             raise _translate(error) from error
-        return int(position)
+
+    async def _all_writes(
+        self, asked: Sequence[tuple[tuple[str, ...], tuple[Any, ...]]]
+    ) -> list[asyncpg.PostgresError | None]:
+        """What went wrong with each write; they are stored in this order within an office."""
+        if len(asked) == 1:
+            [(organisations, arguments)] = asked
+            await self.office.fetchval(self._office_write, *arguments, list(organisations))
+            return [None]
+        indexes_by_office: dict[tuple[str, ...], list[int]] = {}
+        for index, (organisations, _) in enumerate(asked):
+            indexes_by_office.setdefault(organisations, []).append(index)
+        failed: list[asyncpg.PostgresError | None] = [None] * len(asked)
+        for organisations, indexes in indexes_by_office.items():
+            rests, *columns = zip(*(asked[index][1] for index in indexes), strict=True)
+            errors = await self.office.fetchval(
+                self._office_write_each,
+                list(organisations),
+                rests,
+                [len(streams) for streams in columns[0]],
+                *(list(chain.from_iterable(column)) for column in columns),
+            )
+            for index, text in zip(indexes, errors, strict=True):
+                state, _, violated = text.partition(" ")
+                if state:
+                    failed[index] = asyncpg.PostgresError.new({"C": state, "n": violated, "M": ""})
+        return failed
 
     async def guards(self, keys: Iterable[str]) -> dict[str, int]:
         """The values of guard rows; a row that is not there yet counts 0."""

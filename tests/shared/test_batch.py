@@ -228,10 +228,12 @@ async def test_what_nobody_expected_ends_one_command_only(
 ) -> None:
     handle = parts.desk.handle
 
-    async def breaks(tell: Any, actor: Any, organisations: Any, key: Any, cause: Any) -> Any:
+    async def breaks(
+        tell: Any, actor: Any, organisations: Any, key: Any, cause: Any, **how: Any
+    ) -> Any:
         if key.key.endswith("open-key-1"):
             raise ZeroDivisionError("张三")
-        return await handle(tell, actor, organisations, key, cause)
+        return await handle(tell, actor, organisations, key, cause, **how)
 
     monkeypatch.setattr(parts.desk, "handle", breaks)
     found = await answers(clerk, opening(3))

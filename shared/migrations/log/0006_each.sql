@@ -1,0 +1,39 @@
+-- Many writes of one office in one question: each a transaction of its own, committed before the next
+-- begins. A procedure that commits can have no search_path of its own, so names are in full.
+-- depends: 0005_office
+
+-- p_counts says how many of the facts are each write's. Answers for each what went wrong, as its
+-- SQLSTATE and the constraint's name, or nothing; what goes wrong with one is undone, and only that.
+CREATE PROCEDURE api_write_each(
+    p_organisations text[], p_rests text[], p_counts integer[],
+    p_streams text[], p_versions integer[], p_ids text[], p_types text[], p_subjects text[],
+    p_envelopes text[], p_datas text[], p_hashes text[], p_traceparents text[],
+    INOUT errors text[]
+) LANGUAGE plpgsql AS $$
+DECLARE
+    first integer := 1;
+    last integer;
+    state text;
+    violated text;
+BEGIN
+    errors := '{}';
+    FOR i IN 1 .. cardinality(p_rests) LOOP
+        last := first + p_counts[i] - 1;
+        BEGIN
+            PERFORM ${schema}.api_write(
+                p_organisations, p_rests[i]::jsonb, p_streams[first:last], p_versions[first:last],
+                p_ids[first:last], p_types[first:last], p_subjects[first:last], p_envelopes[first:last],
+                p_datas[first:last], p_hashes[first:last], p_traceparents[first:last]);
+            errors := errors || ''::text;
+        EXCEPTION WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, violated = CONSTRAINT_NAME;
+            errors := errors || (state || ' ' || violated);
+        END;
+        COMMIT;
+        first := last + 1;
+    END LOOP;
+END $$;
+
+GRANT EXECUTE ON PROCEDURE api_write_each(
+    text[], text[], integer[], text[], integer[], text[], text[], text[], text[], text[], text[], text[], text[]
+) TO ${api};
