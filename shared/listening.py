@@ -39,6 +39,8 @@ MOST_RECORDS: Final = 500
 # How long one question for records stays open at most; it is answered as soon as there are some.
 POLL_MS: Final = 1_000
 SWEEP_SECONDS: Final = 1.0
+# Kafka's tools show offsets that are this old; nothing of ours reads them, and each is a record.
+TELL_SECONDS: Final = 5.0
 
 
 class PatientConsumer(AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka ships no types
@@ -94,6 +96,7 @@ class Listening:
         # Partitions that stand where the database says; what comes of others comes too early.
         self._placed: set[TopicPartition] = set()
         self._told: dict[TopicPartition, int] = {}
+        self._told_at = 0.0
         # Topics of which a birth was read that is not the one we knew; and one batch at a time.
         self._doubted: set[str] = set()
         self._doubt = asyncio.Event()
@@ -132,7 +135,7 @@ class Listening:
         self._subscriber(self._on_batch)
 
     async def run(self) -> None:
-        """Consume until cancelled; what is held is swept once a second."""
+        """Consume until cancelled; what is held is swept once a second, and Kafka told now and then."""
         self._broken = asyncio.get_running_loop().create_future()
         consumers: Any = await self._broker.connect()
         self._broker.config.broker_config.builder = partial(PatientConsumer, **consumers.keywords)
@@ -306,8 +309,9 @@ class Listening:
     async def _tell_kafka(self) -> None:
         """Commit explicit offsets; a failed commit after a revocation is no error."""
         consumer = self._subscriber.consumer
-        if consumer is None:
+        if consumer is None or time.monotonic() - self._told_at < TELL_SECONDS:
             return
+        self._told_at = time.monotonic()
         mine = consumer.assignment()
         offsets = {
             TopicPartition(topic, partition): offset
