@@ -135,7 +135,7 @@ class Listening:
         self._subscriber(self._on_batch)
 
     async def run(self) -> None:
-        """Consume until cancelled; what is held is swept once a second, and Kafka told now and then."""
+        """Consume until cancelled; sweep what is held once a second, tell Kafka now and then."""
         self._broken = asyncio.get_running_loop().create_future()
         consumers: Any = await self._broker.connect()
         self._broker.config.broker_config.builder = partial(PatientConsumer, **consumers.keywords)
