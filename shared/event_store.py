@@ -98,6 +98,9 @@ WRITE_ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
 WRITE_ARGUMENTS_COUNT = 1 + FACT_ARGUMENTS
 
 
+# While one bundle of an office's writes waits for its flushes, another is stored.
+WRITING_AT_ONCE: Final = 2
+
 _OF_THE_LOG = frozenset(("facts_stream_version_key", "watermarks_pkey"))
 
 
@@ -146,7 +149,7 @@ class EventStore:
         self._views = f"SELECT key, document FROM {s}.api_views($1, $2, $3)"  # noqa: S608 - as above
         each = ", ".join(f"${number}" for number in range(1, 3 + WRITE_ARGUMENTS_COUNT))
         self._office_write_each = f"CALL {s}.api_write_each({each}, NULL)"
-        self._writes_together = Together(self._all_writes, is_passing)
+        self._writes_together = Together(self._all_writes, is_passing, WRITING_AT_ONCE)
         self._guards_together = Together(self._all_guards, is_passing)
         self._views_together = Together(self._all_documents, is_passing)
         self._own_together = Together(self._all_own_documents, is_passing)

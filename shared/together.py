@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 MOST_TOGETHER: Final = 200
 
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class Together(Generic[Question, Answer]):
-    """One statement at a time; ``ask`` answers up to ``MOST_TOGETHER`` questions in their order.
+    """``at_once`` statements at a time; ``ask`` answers up to ``MOST_TOGETHER`` questions in order.
 
     An error is everybody's if ``is_passing`` says so. Any other may be one question's own fault:
     then each is asked alone, and it meets none but the one who asked.
@@ -29,20 +29,23 @@ class Together(Generic[Question, Answer]):
         self,
         ask: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]],
         is_passing: Callable[[Exception], bool],
+        at_once: int = 1,
     ) -> None:
         self._ask = ask
         self._is_passing = is_passing
+        self._at_once = at_once
         self._waiting: deque[tuple[Question, asyncio.Future[Answer]]] = deque()
-        self._working: asyncio.Task[None] | None = None
+        self._working: set[asyncio.Task[None]] = set()
 
     async def answer(self, question: Question) -> Answer:
         """The answer to this question, as of after it was asked."""
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append((question, waiting))
-        if self._working is None:
+        if len(self._working) < self._at_once:
             # A task of its own: who asked first may be cancelled, and the others are answered.
-            self._working = loop.create_task(self._work())
+            task = loop.create_task(self._work())
+            self._working.add(task)
         return await waiting
 
     async def _work(self) -> None:
@@ -54,10 +57,12 @@ class Together(Generic[Question, Answer]):
                 ]
                 await self._answer_all(taken)
         finally:
-            self._working = None
-            for _, waiting in (*taken, *self._waiting):
+            # Here and not when the task is done, or whoever asks in between would wait for nobody.
+            self._working.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            for _, waiting in taken:
                 waiting.cancel()
-            self._waiting.clear()
+            while self._waiting and not self._working:
+                self._waiting.popleft()[1].cancel()
 
     async def _answer_all(self, taken: Sequence[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:

@@ -26,8 +26,8 @@ class Asked:
             raise ValueError("below nothing")
         return [2 * number for number in numbers]
 
-    def together(self) -> Together[int, int]:
-        return Together(self.answers, lambda error: isinstance(error, OSError))
+    def together(self, at_once: int = 1) -> Together[int, int]:
+        return Together(self.answers, lambda error: isinstance(error, OSError), at_once)
 
 
 async def test_those_who_ask_meanwhile_share_the_next_statement() -> None:
@@ -39,6 +39,20 @@ async def test_those_who_ask_meanwhile_share_the_next_statement() -> None:
     assert await asyncio.gather(first, *rest) == [2, 4, 6, 8]
     assert asked.statements == [[1], [2, 3, 4]]
     assert await together.answer(5) == 10
+
+
+async def test_no_more_statements_at_once_than_allowed() -> None:
+    asked = Asked()
+    together = asked.together(at_once=2)
+    asking: list[asyncio.Future[int]] = []
+    for number in range(1, 6):
+        asked.began.clear()
+        asking.append(asyncio.ensure_future(together.answer(number)))
+        if number <= 2:
+            await asked.began.wait()
+    assert asked.statements == [[1], [2]]
+    assert await asyncio.gather(*asking) == [2, 4, 6, 8, 10]
+    assert [len(each) for each in asked.statements] == [1, 1, 3]
 
 
 async def test_a_fault_of_ones_own_meets_no_other() -> None:
