@@ -71,7 +71,9 @@ class Offices:
         self.refused: Counter[str] = Counter()
         self.commands: Counter[str] = Counter()
         self._household_by_case: dict[str, Household] = {}
-        # Registered files whose household will ask for its award, by the office that asks.
+        # Registered files whose household will ask for its award, by the office that asks: when it
+        # comes to the window the day after it was told.
+        self._told: dict[str, list[str]] = {}
         self._to_ask: dict[str, list[str]] = {}
         unions = windows(world)
         stations = [o.organisation for o in world.organisations if o.parent in _centres(world)]
@@ -113,8 +115,7 @@ class Offices:
         asked = [(f"/cases/{case_id}/awards", body) for case_id in cases]
         answers = await self._send(handler, "eligibility", "ask_for_award", asked)
         again = [c for c, answer in zip(cases, answers, strict=True) if answer is None]
-        if again:
-            self._to_ask.setdefault(union, []).extend(again)
+        self._to_ask[union] = [*again, *self._told.pop(union, [])]
 
     async def _round(self, service: str, organisation: str, role: str) -> None:
         who = person(organisation, role)
@@ -134,7 +135,7 @@ class Offices:
                 for item, answer in zip(known, answers, strict=True):
                     if answer is not None:
                         union = self._household_by_case[item["subject"]].organisation
-                        self._to_ask.setdefault(union, []).append(item["subject"])
+                        self._told.setdefault(union, []).append(item["subject"])
 
     def _knows(self, task: str, item: Item) -> bool:
         return task == "release_batch" or item["subject"] in self._household_by_case
