@@ -99,8 +99,7 @@ class Snapshot:
         async with aclosing(facts) as pages:
             async for rows in pages:
                 for row in rows:
-                    recorded = recorded_from_row(row)
-                    contradiction = _contradiction(row, recorded.attributes)
+                    recorded, contradiction = _recorded(row)
                     found[row["stream"]].append(Stored(recorded, row["position"], contradiction))
         return found
 
@@ -122,6 +121,30 @@ class Snapshot:
             f"SELECT key, kind, document FROM {self.schema}.reference"  # noqa: S608 - as above
         )
         return {row["key"]: (row["kind"], row["document"]) for row in rows}
+
+
+def _recorded(row: asyncpg.Record) -> tuple[Recorded, str]:
+    """The fact of a row, and in which names the row contradicts it.
+
+    An envelope that is no object of texts was written by somebody else: the row's columns stand
+    for it, so that what is wrong is told by stream and version, as everything else is.
+    """
+    try:
+        recorded = recorded_from_row(row)
+        texts = recorded.attributes.values()
+        if all(isinstance(text, str) for text in texts):
+            return recorded, _contradiction(row, recorded.attributes)
+    except (ValueError, AttributeError):
+        pass
+    attributes = {
+        "stream": row["stream"],
+        "streamversion": str(row["version"]),
+        "id": row["fact_id"],
+        "type": row["type"],
+        "subject": row["subject"],
+    }
+    recorded = Recorded(attributes, row["hash"], row["data"], row["traceparent"])
+    return recorded, "envelope: no object of texts"
 
 
 def _contradiction(row: asyncpg.Record, attributes: Mapping[str, str]) -> str:

@@ -142,6 +142,17 @@ CHANGED_ROWS = (
 )
 
 
+@pytest.mark.parametrize("envelope", ["no object", "[]", '{"stream": 1}'])
+async def test_an_envelope_that_is_no_object_of_texts_is_named(
+    toys: ToyInstallation, envelope: str
+) -> None:
+    """The relay stands still at such a row, and the handbook sends whoever is on duty here."""
+    place = "WHERE stream = 'tally-one' AND version = 1"
+    await toys.damage(f"UPDATE alpha.facts SET envelope = '{envelope}' {place}")
+    expected = "alpha store: tally-one: row is not its envelope (envelope: no object of texts)"
+    assert expected in told(await verified(toys))
+
+
 async def test_a_changed_fact_is_named_in_every_way_that_it_shows(toys: ToyInstallation) -> None:
     """Data that was rewritten in the store: its hash, its state, its view and the guard row."""
     await toys.damage(
