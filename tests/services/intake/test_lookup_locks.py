@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from tests.toy.world import until
 MACS = ("0" * 64, "5" * 64, "f" * 64)
 PERSONS = ("zhang", "li", "wang")
 
-Call = Callable[[asyncpg.Connection, Sequence[int]], Awaitable[object]]
+Call = Callable[[asyncpg.Connection, Sequence[int]], Coroutine[None, None, object]]
 
 
 async def apply(connection: asyncpg.Connection, order: Sequence[int]) -> object:
