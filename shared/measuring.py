@@ -58,6 +58,7 @@ class Measuring:
         self._parts = parts
         self._name = parts.room.name
         self._asked_at = -KAFKA_SECONDS
+        self._database_answers = True
         # A counter that is first seen at 1 has not risen: each starts where it can be seen.
         for counter in (APPENDED_FACTS, CONFLICTS, CONTENDED, DENIALS, FUTURE_FACTS, HEARD_FACTS):
             counter.labels(self._name)
@@ -96,7 +97,9 @@ class Measuring:
             OUTGOING.labels(name, what).set(waiting())
         for what, seconds in parts.unanswered.items():
             UNANSWERED_SECONDS.labels(name, what).set(seconds())
-        parts.progress.work("hearing", waiting=any(behind.values()))
+        # What it can't store while the database is away no new process would store either.
+        hears = any(behind.values()) and self._database_answers
+        parts.progress.work("hearing", waiting=hears)
         parts.progress.work("relay", waiting=relay.has_work())
         silent = parts.progress.silent_seconds()
         for component in {*COMPONENTS, *silent}:
@@ -114,7 +117,8 @@ class Measuring:
         checks = self._parts.checks()
         passed = dict(zip(checks, await asyncio.gather(*map(passes, checks.values())), strict=True))
         READY.labels(self._name).set(all(answer == "ok" for answer in passed.values()))
-        REACHABLE.labels(self._name, "database").set(passed["database"] == "ok")
+        self._database_answers = passed["database"] == "ok"
+        REACHABLE.labels(self._name, "database").set(self._database_answers)
 
     async def _ask_kafka(self) -> None:
         kafka = await answers(self._parts.settings.kafka_bootstrap, SERVER_ANSWER_SECONDS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -275,12 +275,24 @@ async def _check_start(
     if settings.mode == "production" and settings.standby == "synchronous":
         await check_standby(settings.worker_url, settings.api_url)
     outboxes = outboxes_of(room, settings, extra_outboxes)
-    try:
-        await check_log(settings.worker_url, room.name, outboxes, settings.kafka_bootstrap)
-    except DATABASE_FAILURES as error:
-        # A driver's message may quote an address with its password; its type may not.
-        told = f"数据库不可用 the database can't be used: {type(error).__name__}"
-        raise StartRefused(f"{room.name}: {told}") from None
+    await check_log(settings.worker_url, room.name, outboxes, settings.kafka_bootstrap)
+
+
+@asynccontextmanager
+async def _started(
+    room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str]
+) -> AsyncIterator[Parts]:
+    """Everything of the process, if it may run. Raises StartRefused, also for a database that goes
+    away before all is there."""
+    async with AsyncExitStack() as stack:
+        try:
+            await _check_start(room, settings, extra_outboxes)
+            parts = await stack.enter_async_context(parts_of(room, settings, extra_outboxes))
+        except DATABASE_FAILURES as error:
+            # A driver's message may quote an address with its password; its type may not.
+            told = f"数据库不可用 the database can't be used: {type(error).__name__}"
+            raise StartRefused(f"{room.name}: {told}") from None
+        yield parts
 
 
 async def _serve(
@@ -290,8 +302,7 @@ async def _serve(
     extra_outboxes: Mapping[str, str],
     background: Sequence[Background],
 ) -> None:
-    await _check_start(room, settings, extra_outboxes)
-    async with parts_of(room, settings, extra_outboxes) as parts:
+    async with _started(room, settings, extra_outboxes) as parts:
         config = uvicorn.Config(
             application(parts, routes),
             host=settings.host,
