@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -69,6 +69,14 @@ class Relayed:
         return [await self._look(outbox) for outbox in self.outboxes]
 
     async def _look(self, outbox: Outbox) -> OutboxAt:
+        known, last = await self._relayed(outbox)
+        standing, reason = await self._standing(
+            outbox.topic, known.get("generation", ""), orjson.loads(known.get("ends", "{}"))
+        )
+        return OutboxAt(outbox, standing, reason, known.get("position", 0), last)
+
+    async def _relayed(self, outbox: Outbox) -> tuple[dict[str, Any], int]:
+        """The outbox's checkpoint, empty if it has none yet, and its last position."""
         [row] = await self.pool.fetch(
             "SELECT coalesce(max(position), 0) AS last, (SELECT to_jsonb(c)::text"  # noqa: S608 - names of the code
             f" FROM {self.service}.checkpoint c WHERE c.name = $1) AS known"
@@ -76,11 +84,7 @@ class Relayed:
             outbox.table,
             timeout=QUERY_SECONDS,
         )
-        known = orjson.loads(row["known"] or "{}")
-        standing, reason = await self._standing(
-            outbox.topic, known.get("generation", ""), orjson.loads(known.get("ends", "{}"))
-        )
-        return OutboxAt(outbox, standing, reason, known.get("position", 0), row["last"])
+        return orjson.loads(row["known"] or "{}"), row["last"]
 
     async def _standing(
         self, topic: str, generation: str, ends: dict[str, int]
@@ -169,14 +173,8 @@ class Relayed:
         """Each outbox, up to which position it is published, and its last one."""
         found = []
         for outbox in self.outboxes:
-            [row] = await self.pool.fetch(
-                "SELECT coalesce(max(position), 0) AS last, coalesce((SELECT position FROM"  # noqa: S608 - names of the code
-                f" {self.service}.checkpoint WHERE name = $1), 0) AS published"
-                f" FROM {self.service}.{outbox.table}",
-                outbox.table,
-                timeout=QUERY_SECONDS,
-            )
-            found.append((outbox, min(row["published"], row["last"]), row["last"]))
+            known, last = await self._relayed(outbox)
+            found.append((outbox, min(known.get("position", 0), last), last))
         return found
 
 
