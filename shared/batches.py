@@ -171,7 +171,7 @@ class _Direct:
         fields = [(each, named.get(each.alias)) for each in self.ids]
         if self.body is not None:
             fields.append((self.body, body))
-        elif body is not None:
+        elif body:
             return None
         for each, said in fields:
             value, errors = each.validate(said)
