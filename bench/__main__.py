@@ -48,7 +48,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--writers", type=int, default=16, help="并行写入者 writers at once")
     parser.add_argument("--rate", type=float, default=40.0, help="每秒案件 cases a second")
     parser.add_argument("--seconds", type=float, default=60.0, help="测量秒数 measured seconds")
-    parser.add_argument("--warm-up", type=float, default=75.0, help="预热秒数 seconds before")
+    parser.add_argument("--warm-up", type=float, default=110.0, help="预热秒数 seconds before")
     parser.add_argument("--instances", type=int, default=1, help="实例数 processes a service")
     parser.add_argument("--history", type=int, default=1, help="历史倍数 times the history")
     chosen = parser.parse_args(arguments)

@@ -17,7 +17,7 @@ class Options:
     writers: int = 16
     # Of the journey: cases a second, seconds of warm-up and measured, processes a service.
     rate: float = 40.0
-    warm_up_seconds: float = 75.0
+    warm_up_seconds: float = 110.0
     seconds: float = 60.0
     day_seconds: float = 2.0
     instances: int = 1

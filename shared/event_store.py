@@ -98,7 +98,7 @@ WRITE_ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
 WRITE_ARGUMENTS_COUNT = 1 + FACT_ARGUMENTS
 
 
-# While one bundle of an office's writes waits for its flushes, another is stored.
+# While one bundle of writes waits for its flushes, another is stored.
 WRITING_AT_ONCE: Final = 2
 
 _OF_THE_LOG = frozenset(("facts_stream_version_key", "watermarks_pkey"))

@@ -28,7 +28,7 @@ from shared.births import LOOK_SECONDS, BirthWatch
 from shared.bus import METADATA_AGE_MS, BusError, header, is_birth, read_generation
 from shared.hearing import Hearing
 from shared.lease import DATABASE_FAILURES
-from shared.pace import rest_seconds
+from shared.pace import Pace
 from shared.pools import Pool
 from shared.settings import ServiceSettings
 from shared.telemetry import Progress
@@ -91,7 +91,7 @@ class Listening:
         self._schema = settings.service
         self._bootstrap = settings.kafka_bootstrap
         self._progress = progress
-        self._gather_seconds = settings.gather_ms / 1000
+        self._pace = Pace(settings.gather_ms / 1000)
         self._generations: dict[str, str] = {}
         # Partitions that stand where the database says; what comes of others comes too early.
         self._placed: set[TopicPartition] = set()
@@ -168,7 +168,7 @@ class Listening:
         message.raw_message = ()
         batch = records if isinstance(records, tuple) else (records,)
         # Behind a full batch there is more: who is far behind does not rest, and fetches ahead.
-        gathers = self._gather_seconds > 0 and len(batch) < MOST_RECORDS
+        gathers = self._pace.gather_seconds > 0 and len(batch) < MOST_RECORDS
         if gathers:
             # Before the consumer's own task has had a turn, which would ask for more.
             self._fetch_no_more()
@@ -184,7 +184,7 @@ class Listening:
             await asyncio.Event().wait()
         self._progress.beat("hearing")
         if gathers:
-            await asyncio.sleep(rest_seconds(time.monotonic() - began, self._gather_seconds))
+            await self._pace.rest(time.monotonic() - began)
             self._fetch_again()
 
     def _fetch_no_more(self) -> None:

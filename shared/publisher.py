@@ -27,7 +27,7 @@ from shared import bus
 from shared.chain import hash_holds
 from shared.fact import ATTRIBUTES_BY_HEADER, claimed_by_headers
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
-from shared.pace import rest_seconds
+from shared.pace import Pace
 from shared.pools import Pool
 from shared.tail import QUERY_SECONDS, Connection, Tail
 
@@ -128,7 +128,7 @@ class Publisher:
         self._bootstrap = bootstrap
         self._partitions = partitions
         self._lease = lease
-        self._gather_seconds = gather_seconds
+        self._pace = Pace(gather_seconds)
         self._on_published = on_published
         self._woken = asyncio.Event()
         self._tail: Tail | None = None
@@ -296,8 +296,7 @@ class Publisher:
             self._caught_up_at = time.monotonic()
             await self._save(connection, CHECKPOINT_SECONDS)
             if found_any:
-                took = time.monotonic() - began
-                await asyncio.sleep(rest_seconds(took, self._gather_seconds))
+                await self._pace.rest(time.monotonic() - began)
             try:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import pytest
 
-from shared.pace import LONGEST_REST_SECONDS, rest_seconds
+from shared.pace import LONGEST_REST_SECONDS, RESTS_FOR_LATENESS, Pace
 
 
-@pytest.mark.parametrize(
-    ("took_seconds", "gather_seconds", "rests_seconds"),
-    [
-        pytest.param(
-            0.005, 0.060, 0.055, id="little to do: batches begin the gathering time apart"
-        ),
-        pytest.param(0.050, 0.060, 0.100, id="much to do: twice as long as the batch took"),
-        pytest.param(9.0, 0.060, LONGEST_REST_SECONDS, id="a batch that waited for a database"),
-        pytest.param(0.050, 0.0, 0.0, id="nothing is to gather"),
-    ],
-)
-def test_rest_grows_with_the_work(
-    took_seconds: float, gather_seconds: float, rests_seconds: float
-) -> None:
-    assert rest_seconds(took_seconds, gather_seconds) == pytest.approx(rests_seconds)
+def test_batches_begin_the_gathering_time_apart() -> None:
+    pace = Pace(0.060)
+    assert pace.rest_seconds(0.005) == pytest.approx(0.055)
+    assert pace.rest_seconds(0.090) == 0
+
+
+def test_who_wakes_late_rests_for_longer_and_for_so_long_at_most() -> None:
+    pace = Pace(0.060)
+    rests = []
+    for late_seconds in (0.0, 0.010, 0.010, 0.010, 5.0):
+        pace.woke(late_seconds)
+        rests.append(pace.rest_seconds(0.060))
+    assert rests == sorted(rests)
+    assert rests[0] == 0
+    assert 0 < rests[1] < rests[3] < RESTS_FOR_LATENESS * 0.010
+    assert rests[4] == LONGEST_REST_SECONDS
+
+
+def test_it_is_forgotten_once_there_is_time_again() -> None:
+    pace = Pace(0.060)
+    pace.woke(0.050)
+    for _ in range(40):
+        pace.woke(-0.001)
+    assert pace.rest_seconds(0.060) == pytest.approx(0, abs=1e-4)
+
+
+async def test_where_nothing_is_to_gather_nobody_rests() -> None:
+    pace = Pace(0.0)
+    pace.woke(1.0)
+    assert pace.rest_seconds(0.010) == 0
+    await pace.rest(0.010)
