@@ -98,8 +98,8 @@ WRITE_ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
 WRITE_ARGUMENTS_COUNT = 1 + FACT_ARGUMENTS
 
 
-# While one bundle of writes waits for its flushes, another is stored.
-WRITING_AT_ONCE: Final = 2
+# While one bundle of writes waits for its flushes, others are stored.
+WRITING_AT_ONCE: Final = 4
 
 _OF_THE_LOG = frozenset(("facts_stream_version_key", "watermarks_pkey"))
 

@@ -39,8 +39,8 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     # Microseconds that a commit waits for others to share its flush, if so many are under way.
-    "commit_delay": "1000",
-    "commit_siblings": "3",
+    "commit_delay": "3000",
+    "commit_siblings": "2",
     "max_wal_size": "4GB",
     # A new file of the log is as long as its first use makes it: zeros first are twice the work.
     "wal_init_zero": "off",
