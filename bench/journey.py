@@ -250,6 +250,7 @@ def _result(
         "facts_per_second": round(counted.facts / window.seconds, 1),
         "submitted": offices.commands["submit"],
         "refused": dict(offices.refused),
+        "windows_asking": sorted(offices.windows_asking),
         "instances": options.instances,
         "history": options.history,
         "facts_grown": window.facts_grown,

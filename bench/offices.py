@@ -70,20 +70,22 @@ class Offices:
         self._clerks = clerks_of_a_day
         self.refused: Counter[str] = Counter()
         self.commands: Counter[str] = Counter()
+        # Windows with a case that came as far as asking for its award: none may stand still.
+        self.windows_asking: set[str] = set()
         self._household_by_case: dict[str, Household] = {}
         # Registered files whose household will ask for its award, by the office that asks: when it
         # comes to the window the day after it was told.
         self._told: dict[str, list[str]] = {}
         self._to_ask: dict[str, list[str]] = {}
         unions = windows(world)
-        stations = [o.organisation for o in world.organisations if o.parent in _centres(world)]
-        centres = sorted(
-            {o.parent or "" for o in world.organisations if o.organisation in stations}
-        )
+        by_name = {o.organisation: o for o in world.organisations}
+        # Every office above a window has its work, or the cases of that window would stand still.
+        stations = sorted({by_name[union].parent or "" for union in unions})
+        centres = sorted({by_name[station].parent or "" for station in stations} | {CITY})
         self._rounds: list[tuple[str, str, str]] = [
             *((s, u, r) for u in unions for s, r in _UNION),
             *((s, o, r) for o in stations for s, r in _STATION),
-            *((s, o, r) for o in [*centres, CITY] for s, r in _CENTRE),
+            *((s, o, r) for o in centres for s, r in _CENTRE),
             *((s, CITY, r) for s, r in _CITY),
         ]
         self._unions = unions
@@ -115,6 +117,8 @@ class Offices:
         asked = [(f"/cases/{case_id}/awards", body) for case_id in cases]
         answers = await self._send(handler, "eligibility", "ask_for_award", asked)
         again = [c for c, answer in zip(cases, answers, strict=True) if answer is None]
+        if len(again) < len(cases):
+            self.windows_asking.add(union)
         self._to_ask[union] = [*again, *self._told.pop(union, [])]
 
     async def _round(self, service: str, organisation: str, role: str) -> None:
@@ -213,10 +217,6 @@ _CENTRE: Final = (
     ("intake", "visitor"),
 )
 _CITY: Final = (("payout", "maker"), ("payout", "checker"))
-
-
-def _centres(world: World) -> set[str]:
-    return {o.organisation for o in world.organisations if o.kind == "centre"}
 
 
 async def _daily(act: Callable[[], Awaitable[None]], begins: float, day_seconds: float) -> None:

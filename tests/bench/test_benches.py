@@ -6,9 +6,11 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from bench.offices import windows
 from bench.options import tiny
 from bench.report import line
 from deploy.infrastructure import Infrastructure
+from sandbox.world import build_world
 
 RATIOS = {
     "append": {"one", "ten"},
@@ -44,6 +46,8 @@ async def test_the_journey_tells_what_came_through_and_what_it_cost(
     figures = result.figures
     assert figures["facts_stored"] > figures["facts_grown"] > 0
     assert figures["submitted"] > 0
+    # A window whose cases nobody above it works on would only make the bench look slow.
+    assert figures["windows_asking"] == sorted(windows(build_world()))
     assert figures["commands_per_second"] > 0
     assert {"cases_per_second", "next_service_p50_ms", "next_service_p99_ms"} <= figures.keys()
     measured = set(figures["resident_mb_start"])
