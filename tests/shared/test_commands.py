@@ -80,9 +80,11 @@ async def test_a_command_that_never_comes_through_is_told_to_come_again(
     other = await world.start(alpha.room())
     commit = a.desk.commit
 
-    async def overtaken(workspace: Workspace, organisations: object = None) -> None:
+    async def overtaken(
+        workspace: Workspace, organisations: object = None, *, together: bool = False
+    ) -> None:
         await tell(other, "tally", case, alpha.Count(amount=0))
-        await commit(workspace, organisations)  # type: ignore[arg-type]  # handed on
+        await commit(workspace, organisations, together=together)  # type: ignore[arg-type]  # handed on
 
     monkeypatch.setattr(a.desk, "commit", overtaken)
     with pytest.raises(Contended):
@@ -100,11 +102,13 @@ async def test_a_decision_taken_again_keeps_its_ids(
     tried: list[str] = []
     commit = a.desk.commit
 
-    async def overtaken(workspace: Workspace, organisations: object = None) -> None:
+    async def overtaken(
+        workspace: Workspace, organisations: object = None, *, together: bool = False
+    ) -> None:
         if not tried:
             await tell(other, "tally", case, alpha.Count(amount=0))
         tried.append(workspace.write.facts[0].fact_id)
-        await commit(workspace, organisations)  # type: ignore[arg-type]  # handed on
+        await commit(workspace, organisations, together=together)  # type: ignore[arg-type]  # handed on
 
     monkeypatch.setattr(a.desk, "commit", overtaken)
     await tell(a, "tally", case, alpha.Count(amount=5))
@@ -210,15 +214,19 @@ async def test_a_commit_cut_short_is_repeated_by_key(
     attempts = 0
 
     async def cut_short(
-        store: EventStore, what: Write, organisations: Sequence[str] | None = None
-    ) -> int:
+        store: EventStore,
+        what: Write,
+        organisations: Sequence[str] | None = None,
+        *,
+        together: bool = False,
+    ) -> None:
         nonlocal attempts
         attempts += 1
         if attempts == 1:
             if stored:
-                await write(store, what, organisations)
+                await write(store, what, organisations, together=together)
             raise asyncpg.ConnectionDoesNotExistError("connection was closed")
-        return await write(store, what, organisations)
+        await write(store, what, organisations, together=together)
 
     monkeypatch.setattr(EventStore, "write", cut_short)
     done = await tell(a, "tally", case, alpha.Count(amount=100))

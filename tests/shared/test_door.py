@@ -328,7 +328,7 @@ async def test_contention_and_a_lost_log_ask_to_come_again(
     }
     for expected, fault in faults.items():
 
-        async def fails(*_: Any, fault: Exception = fault) -> None:
+        async def fails(*_: Any, fault: Exception = fault, **_how: Any) -> None:
             raise fault
 
         with monkeypatch.context() as patch:

@@ -240,15 +240,19 @@ async def test_a_commit_cut_short_in_hearing_holds_nothing_and_doubles_nothing(
     write, attempts = EventStore.write, 0
 
     async def cut_short(
-        store: EventStore, what: Write, organisations: Sequence[str] | None = None
-    ) -> int:
+        store: EventStore,
+        what: Write,
+        organisations: Sequence[str] | None = None,
+        *,
+        together: bool = False,
+    ) -> None:
         nonlocal attempts
         attempts += 1
         if stored and attempts == 1:
-            await write(store, what, organisations)
+            await write(store, what, organisations, together=together)
         if attempts < 12:
             raise asyncpg.AdminShutdownError("terminating connection")
-        return await write(store, what, organisations)
+        await write(store, what, organisations, together=together)
 
     monkeypatch.setattr(hearing, "LONGEST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(EventStore, "write", cut_short)
