@@ -13,6 +13,7 @@ import typer
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.addresses import checked_bootstrap, checked_dsn, checked_http_url
 from shared.clock import Clock, FileClock, RealClock
 from shared.settings import MASTER_KEY_BYTES
 
@@ -51,6 +52,17 @@ class Surroundings(BaseSettings):
     # Who reads payout's instructions.
     bank_subscriber: str = SANDBOX_BANK
     clock_file: Path | None = None
+
+    _dsns = field_validator("postgres_url", "keys_url")(checked_dsn)
+    _brokers = field_validator("kafka_bootstrap")(checked_bootstrap)
+    _intake = field_validator("intake_url")(checked_http_url)
+
+    @field_validator("service_urls")
+    @classmethod
+    def _services_have_addresses(cls, value: str) -> str:
+        for pair in filter(None, value.split(",")):
+            checked_http_url(pair.partition("=")[2].strip())
+        return value
 
     @field_validator("clock_file")
     @classmethod

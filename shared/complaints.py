@@ -61,21 +61,28 @@ _QUOTING = frozenset({"union_tag_invalid", "uuid_parsing", "url_parsing", "int_p
 
 
 def _quotes(message: str, value: Any) -> bool:
-    match value:
-        case str():
-            found = value.strip()
-            # A short ASCII word is in any sentence by chance, a short Chinese one is a name.
-            return bool(found) and (len(found) > 3 or not found.isascii()) and found in message
-        case bool() | None:
-            return False
-        case int() | float():
-            return abs(value) > 999 and str(value) in message
-        case Mapping():
-            return any(_quotes(message, part) for pair in value.items() for part in pair)
-        case Sequence() if not isinstance(value, bytes | bytearray):
-            return any(_quotes(message, part) for part in value)
-        case _:
-            return False
+    """Whether any part of the input stands in the message.
+
+    With a list of what is left to look at: a body may be nested deeper than Python calls itself.
+    """
+    left = [value]
+    while left:
+        match left.pop():
+            case str() as text:
+                found = text.strip()
+                # A short ASCII word is in any sentence by chance, a short Chinese one is a name.
+                if found and (len(found) > 3 or not found.isascii()) and found in message:
+                    return True
+            case bool() | None:
+                pass
+            case int() | float() as number:
+                if abs(number) > 999 and str(number) in message:
+                    return True
+            case Mapping() as members:
+                left += [*members.keys(), *members.values()]
+            case Sequence() as parts if not isinstance(parts, bytes | bytearray):
+                left += parts
+    return False
 
 
 _MEMBER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")

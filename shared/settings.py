@@ -14,6 +14,8 @@ from typing import Literal, NoReturn, TypeVar
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.addresses import checked_bootstrap, checked_dsn
+
 MASTER_KEY_BYTES = 32
 EXIT_MISCONFIGURED = 2
 
@@ -63,6 +65,9 @@ class ServiceSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     build: str = "unreleased"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    _dsns = field_validator("worker_url", "api_url", "keys_url")(checked_dsn)
+    _brokers = field_validator("kafka_bootstrap")(checked_bootstrap)
 
     @field_validator("master_key")
     @classmethod

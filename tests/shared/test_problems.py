@@ -177,6 +177,12 @@ async def test_no_value_is_ever_repeated(value: str) -> None:
     assert "is no name" not in answer.text
 
 
+@pytest.mark.parametrize("levels", [300, 500, 900])
+async def test_a_body_nested_deeper_than_python_calls_itself_is_refused(levels: int) -> None:
+    answer = await post(b'{"applicant": ' + b"[" * levels + b"]" * levels + b"}")
+    assert fields(answer) == {"$.applicant": "model_attributes_type"}
+
+
 async def test_a_member_name_that_may_be_data_is_not_repeated() -> None:
     answer = await post({"applicant": {"name": "王"}, "999999198001011234": 1, "王建国": 1})
     assert fields(answer) == {"$.*": "extra_forbidden"}
