@@ -12,7 +12,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import uvloop
 from rich.console import Console
@@ -21,18 +21,12 @@ from bench.options import Options
 from bench.report import Result, UnsafeServer, line, show, surroundings
 from deploy.infrastructure import Infrastructure, InfrastructureError, start_infrastructure
 from deploy.native.process import CHECKOUT
+from sandbox.arguments import OneLineParser
 from shared.garbage import collect_seldom
 
 BENCHES: Final = ("append", "read", "load", "rebuild", "tail", "journey")
 FOLDER: Final = CHECKOUT / ".bangfu" / "bench"
 WIDTH: Final = 110
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, and status 2."""
-        print(f"bench: {message}", file=sys.stderr)
-        raise SystemExit(2)
 
 
 def there() -> list[str]:
@@ -41,7 +35,7 @@ def there() -> list[str]:
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; nonsense ends with one line and status 2."""
-    parser = _Parser(prog="./run bench", description=__doc__)
+    parser = OneLineParser(prog="./run bench", description=__doc__)
     parser.add_argument("name", choices=[*there(), "all"], help="哪一项 which bench")
     parser.add_argument("--rounds", type=int, default=7, help="轮数 rounds of each arm")
     parser.add_argument("--facts", type=int, default=20_000, help="每轮事实数 facts a round")

@@ -57,13 +57,6 @@ class Surroundings(BaseSettings):
     _brokers = field_validator("kafka_bootstrap")(checked_bootstrap)
     _intake = field_validator("intake_url")(checked_http_url)
 
-    @field_validator("service_urls")
-    @classmethod
-    def _services_have_addresses(cls, value: str) -> str:
-        for pair in filter(None, value.split(",")):
-            checked_http_url(pair.partition("=")[2].strip())
-        return value
-
     @field_validator("clock_file")
     @classmethod
     def _production_has_no_simulated_clock(

@@ -12,7 +12,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
 from time import monotonic
 from typing import Final
 
@@ -47,8 +46,6 @@ FIRST_PAUSE_SECONDS: Final = 0.05
 LONGEST_PAUSE_SECONDS: Final = 5.0
 # A room's own unique index may say no because of a race; saying it this often it means it.
 MOST_CLASHES: Final = 5
-# A clock further ahead than this is wrong; what it stamped is true all the same, and told of.
-FUTURE: Final = timedelta(hours=1)
 HELD_TOO_LONG_SECONDS: Final = 60.0
 
 

@@ -12,6 +12,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli.watching.rule import Sample
+from shared.addresses import checked_http_url
 
 ANSWER_SECONDS: Final = 2.5
 JOB: Final = "bangfu"
@@ -36,9 +37,8 @@ def read_urls(text: str) -> list[tuple[str, str]]:
     pairs = []
     for part in filter(None, (each.strip() for each in text.split(","))):
         service, equals, url = part.partition("=")
-        parts = urlsplit(url)
-        if not equals or parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("SERVICE=http://HOST:PORT, …")
+        if not equals or not checked_http_url(url):
+            raise ValueError("must be SERVICE=http://HOST:PORT, …")
         pairs.append((service.strip(), url.rstrip("/")))
     return pairs
 

@@ -22,22 +22,32 @@ BEGIN
         FROM unnest(p_macs, p_persons, p_households) AS n(mac, person, household)
         ORDER BY n.mac COLLATE "C"
         ON CONFLICT ON CONSTRAINT persons_pkey DO NOTHING;
-    UPDATE persons p SET household_id = n.household
-        FROM unnest(p_macs, p_households) AS n(mac, household)
-        WHERE p.mac = n.mac AND n.household IS NOT NULL AND p.household_id IS NULL;
+    UPDATE persons p SET household_id = l.household
+        FROM (SELECT q.mac, n.household
+              FROM unnest(p_macs, p_households) AS n(mac, household)
+              JOIN persons q ON q.mac = n.mac
+              WHERE n.household IS NOT NULL AND q.household_id IS NULL
+              ORDER BY q.mac COLLATE "C" FOR UPDATE OF q) AS l
+        WHERE p.mac = l.mac AND p.household_id IS NULL;
     -- OFFSET 0: one look by key for each, whatever a planner thinks of a table that is still small.
     RETURN QUERY SELECT n.mac, k.person_id, k.household_id FROM unnest(p_macs) AS n(mac)
         CROSS JOIN LATERAL (SELECT p.person_id, p.household_id FROM persons p
                             WHERE p.mac = n.mac OFFSET 0) AS k;
 END $$;
 
--- Writers of the same persons meet at their open_file guard rows first, so they can't deadlock.
+-- Writers of the same persons meet at their open_file guard rows first; those who look them up do
+-- not. So whoever changes several rows locks them in the order of their hashes: in the order in which
+-- they were named, an acceptance and a list's look-ups waited for each other in a circle.
 CREATE OR REPLACE FUNCTION own_rows(rows jsonb) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    UPDATE persons p SET household_id = r.household_id
-        FROM jsonb_to_recordset(rows) AS r(person_id text, household_id text)
-        WHERE p.person_id = r.person_id AND p.household_id IS DISTINCT FROM r.household_id;
+    UPDATE persons p SET household_id = l.household_id
+        FROM (SELECT q.mac, r.household_id
+              FROM jsonb_to_recordset(rows) AS r(person_id text, household_id text)
+              JOIN persons q ON q.person_id = r.person_id
+              WHERE q.household_id IS DISTINCT FROM r.household_id
+              ORDER BY q.mac COLLATE "C" FOR UPDATE OF q) AS l
+        WHERE p.mac = l.mac;
 END $$;
 
 GRANT EXECUTE ON FUNCTION known_persons(text[], text[], text[]) TO ${api};

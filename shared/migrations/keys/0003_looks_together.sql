@@ -32,6 +32,18 @@ BEGIN
     FROM judged j;
 END $$;
 
+-- One look, as it was: the same judgement serves both.
+CREATE OR REPLACE FUNCTION open_keys(key_ids text[], actor text, purpose text)
+RETURNS TABLE (key_id text, person_id text, category text, wrapped bytea, outcome text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    places integer[] := ARRAY[cardinality(key_ids)];
+BEGIN
+    RETURN QUERY SELECT o.key_id, o.person_id, o.category, o.wrapped, o.outcome
+        FROM open_keys_of_looks(array_fill(1, places), key_ids, array_fill(open_keys.actor, places),
+                                array_fill(open_keys.purpose, places)) AS o;
+END $$;
+
 -- As before, with the function above.
 CREATE OR REPLACE FUNCTION grant_service(service text, role name) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
