@@ -29,7 +29,7 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,9 @@ import asyncpg
 
 CHECKOUT: Final = Path(__file__).resolve().parents[1]
 KEYS_SCHEMA: Final = "keys"
+KEYS_FOLDER: Final = CHECKOUT / "shared" / "migrations" / "keys"
+# Since this step of the keys a service may ask which steps there are.
+KEYS_TELL: Final = "keys/0004_applied"
 CONNECT_SECONDS: Final = 10.0
 STATEMENT_SECONDS: Final = 300.0
 LONGEST_NAME_BYTES: Final = 63
@@ -112,11 +115,7 @@ async def migrate(
     `admin_url` is of a role that may create roles and schemas in the database. Raises
     MigrationError for a file that fails or has changed since it was applied.
     """
-    if folders is None:
-        folders = (
-            CHECKOUT / "shared" / "migrations" / "log",
-            CHECKOUT / "services" / service / "migrations",
-        )
+    folders = folders_of(service) if folders is None else folders
     names = {kind: role_name(admin_url, service, kind) for kind in _SERVICE_KINDS}
     async with _connection(admin_url) as connection:
         async with _lock(connection, "roles"):
@@ -133,6 +132,48 @@ async def migrate(
             await _apply(connection, service, names, folders)
 
 
+def folders_of(service: str) -> tuple[Path, ...]:
+    """Where the steps of one service's schema stand, in their order."""
+    return (
+        CHECKOUT / "shared" / "migrations" / "log",
+        CHECKOUT / "services" / service / "migrations",
+    )
+
+
+async def missing_of_log(connection: asyncpg.Connection, service: str) -> list[str]:
+    """The steps of this build that a service's schema lacks, asked as its role `worker`.
+
+    Steps that only the schema knows are a newer build's: what is added leaves this one alone.
+    """
+    try:
+        rows = await connection.fetch(f"SELECT name FROM {_quoted(service)}.migrations")  # noqa: S608 - a quoted name
+    except _NOT_PREPARED:
+        rows = []
+    return _lacking({row["name"] for row in rows}, folders_of(service))
+
+
+async def missing_of_keys(connection: asyncpg.Connection) -> list[str]:
+    """The steps of this build that the keys' schema lacks, asked as a service's role `keys`.
+
+    Of a schema that can't be asked yet, those from which on it can; earlier ones may lack as well.
+    """
+    try:
+        rows = await connection.fetch(f"SELECT name FROM {KEYS_SCHEMA}.applied_migrations() name")  # noqa: S608 - a constant
+    except _NOT_PREPARED:
+        steps = _lacking((), (KEYS_FOLDER,))
+        return steps[steps.index(KEYS_TELL) :]
+    return _lacking({row["name"] for row in rows}, (KEYS_FOLDER,))
+
+
+# A schema, a table or a right that `migrate` and `migrate_keys` would have made.
+_NOT_PREPARED: Final = (
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InsufficientPrivilegeError,
+)
+
+
 async def migrate_keys(
     admin_url: str, passwords: Mapping[str, str], folder: Path | None = None
 ) -> None:
@@ -145,8 +186,7 @@ async def migrate_keys(
             name = role_name(admin_url, service, "keys")
             await _make_login(connection, name, password, TIMEOUTS["keys"])
         await _make_schema(connection, KEYS_SCHEMA, owner, None)
-        folder = folder or CHECKOUT / "shared" / "migrations" / "keys"
-        await _apply(connection, KEYS_SCHEMA, {"owner": owner}, (folder,))
+        await _apply(connection, KEYS_SCHEMA, {"owner": owner}, (folder or KEYS_FOLDER,))
         async with _as_owner(connection, KEYS_SCHEMA, owner):
             for service in passwords:
                 await connection.execute(
@@ -282,21 +322,30 @@ async def _apply(
     applied = {row["name"]: row["sha256"] for row in rows}
     words: dict[str, str] = {kind: _quoted(name) for kind, name in roles.items()}
     words["schema"] = _quoted(schema)
+    for step, path in _steps(folders):
+        text = path.read_text(encoding="utf-8")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if step not in applied:
+            async with _as_owner(connection, schema, roles["owner"]):
+                await _run_file(connection, path, _fill_in(path, text, words))
+                await connection.execute(
+                    "INSERT INTO migrations (name, sha256) VALUES ($1, $2)", step, digest
+                )
+                if "worker" in roles:
+                    await _keep_append_only(connection, schema, roles["worker"])
+        elif applied[step] != digest:
+            raise MigrationError(f"{path} has changed since it was applied to {schema}")
+
+
+def _steps(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The names under which files are noted as applied, in their order."""
     for folder in folders:
         for path in sorted(folder.glob("*.sql")):
-            step = f"{folder.name}/{path.stem}"
-            text = path.read_text(encoding="utf-8")
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            if step not in applied:
-                async with _as_owner(connection, schema, roles["owner"]):
-                    await _run_file(connection, path, _fill_in(path, text, words))
-                    await connection.execute(
-                        "INSERT INTO migrations (name, sha256) VALUES ($1, $2)", step, digest
-                    )
-                    if "worker" in roles:
-                        await _keep_append_only(connection, schema, roles["worker"])
-            elif applied[step] != digest:
-                raise MigrationError(f"{path} has changed since it was applied to {schema}")
+            yield f"{folder.name}/{path.stem}", path
+
+
+def _lacking(applied: Collection[str], folders: Sequence[Path]) -> list[str]:
+    return [step for step, _ in _steps(folders) if step not in applied]
 
 
 def _fill_in(path: Path, text: str, words: Mapping[str, str]) -> str:

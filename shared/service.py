@@ -42,7 +42,7 @@ from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
 from shared.room import Refusal, Room
 from shared.settings import ServiceSettings, load_settings, refuse_to_start
-from shared.start import StartRefused, check_log, check_standby, watch_relay
+from shared.start import StartRefused, check_log, check_migrations, check_standby, watch_relay
 from shared.telemetry import Progress, configure_logging, install_telemetry
 from shared.timers import Timers
 
@@ -272,6 +272,7 @@ def outboxes_of(
 async def _check_start(
     room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str]
 ) -> None:
+    await check_migrations(settings.worker_url, settings.keys_url, room.name)
     if settings.mode == "production" and settings.standby == "synchronous":
         await check_standby(settings.worker_url, settings.api_url)
     outboxes = outboxes_of(room, settings, extra_outboxes)

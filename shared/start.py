@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 import asyncpg
 import structlog
 from aiokafka.errors import KafkaError
 
 from shared import bus
+from shared.migrations import missing_of_keys, missing_of_log
 from shared.publisher import Outbox
 from shared.relay import Relay
 from shared.tail import Connection
@@ -35,6 +37,28 @@ log = structlog.get_logger()
 
 class StartRefused(Exception):
     """The service must not run; the message is one line for the operator."""
+
+
+async def check_migrations(worker_url: str, keys_url: str, schema: str) -> None:
+    """Raise StartRefused if this build's steps are not all applied: it would answer 500 on the way.
+
+    What a newer build has added is no reason: of a rolling update the older build runs on.
+    """
+    missing: list[str] = []
+    for url, ask in (
+        (worker_url, partial(missing_of_log, service=schema)),
+        (keys_url, missing_of_keys),
+    ):
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            missing += await ask(connection)
+        finally:
+            await connection.close()
+    if missing:
+        raise StartRefused(
+            f"{schema}: 数据库尚未升级，缺少迁移 the database lacks migrations of this build"
+            f" ({', '.join(missing)}): bangfu prepare --passwords FILE"
+        )
 
 
 async def check_log(url: str, schema: str, outboxes: Sequence[Outbox], bootstrap: str) -> None:

@@ -1,15 +1,30 @@
-"""A start that meets no database ends in one line, however far it has come."""
+"""A start that meets no database, or an older one, ends in one line, however far it has come."""
 
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+import httpx
+
+from deploy.infrastructure import Infrastructure
 from deploy.native.process import free_ports
+from shared.desk import Done
+from shared.migrations import KEYS_FOLDER, Passwords, folders_of, migrate, migrate_keys
+from shared.start import check_migrations
+from tests.conftest import FreshDatabases
 from tests.shared.test_consumers import CHECKOUT, environment
-from tests.toy.world import World
+from tests.toy import alpha
+from tests.toy.world import World, new_case, tell, until
+
+ALPHA = Passwords(worker="w", api="a")
+LOG_FOLDER, _ = folders_of("alpha")
 
 
 def elsewhere(url: str) -> str:
@@ -23,20 +38,92 @@ def elsewhere(url: str) -> str:
 async def test_a_database_that_goes_away_in_the_middle_of_a_start_is_one_line(world: World) -> None:
     """The keys' database is asked after the log's has answered."""
     await world.migrate("alpha")
-    settings = world.settings("alpha")
+    last = await refused(world, BANGFU_KEYS_URL=elsewhere(world.settings("alpha").keys_url))
+    assert last.startswith("alpha: ")
+    assert "the database can't be used: ConnectionRefusedError" in last
+    assert "127.0.0.1" not in last
+
+
+async def refused(world: World, **changes: Any) -> str:
+    """The last line of a process that may not start."""
     started = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "tests.toy.process", "alpha"],
         cwd=CHECKOUT,
-        env=environment(settings, BANGFU_KEYS_URL=elsewhere(settings.keys_url)),
+        env=environment(world.settings("alpha"), **changes),
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=60,
     )
     assert started.returncode == 2, started.stderr
     assert "Traceback" not in started.stderr
-    *_, last = started.stderr.splitlines()
-    assert last.startswith("alpha: ")
-    assert "the database can't be used: ConnectionRefusedError" in last
-    assert "127.0.0.1" not in last
+    return str(started.stderr.splitlines()[-1])
+
+
+def but_the_last(folder: Path, tmp_path: Path) -> tuple[Path, str]:
+    """The steps as an older release had them, and the name of the one that it had not."""
+    older = shutil.copytree(folder, tmp_path / folder.name)
+    last = max(older.glob("*.sql"))
+    last.unlink()
+    return older, f"{folder.name}/{last.stem}"
+
+
+async def test_databases_that_an_older_release_has_left_are_refused_by_name(
+    fresh_databases: FreshDatabases, infrastructure: Infrastructure, tmp_path: Path
+) -> None:
+    """It would start and answer 500 wherever the new step is needed; `bangfu prepare` mends it."""
+    urls = fresh_databases.postgres_url, fresh_databases.keys_url
+    async with AsyncExitStack() as stack:
+        world = World(*urls, infrastructure.kafka_bootstrap, "older.", stack)
+        older, missing = but_the_last(LOG_FOLDER, tmp_path)
+        await migrate(world.postgres_url, "alpha", ALPHA, [older])
+        keys, missing_keys = but_the_last(KEYS_FOLDER, tmp_path)
+        await migrate_keys(world.keys_url, {"alpha": "k"}, keys)
+        last = await refused(world)
+        assert f"({missing}, {missing_keys}): bangfu prepare" in last
+        await world.migrate("alpha")
+        settings = world.settings("alpha")
+        await check_migrations(settings.worker_url, settings.keys_url, "alpha")
+
+
+async def test_an_older_build_runs_on_databases_of_a_newer_one(
+    fresh_databases: FreshDatabases, infrastructure: Infrastructure, tmp_path: Path
+) -> None:
+    """Of a rolling update: the databases go first, and the old processes may even start again."""
+    urls = fresh_databases.postgres_url, fresh_databases.keys_url
+    newer = tmp_path / "log"
+    newer.mkdir()
+    added = (
+        "ALTER TABLE views ADD COLUMN later text NOT NULL DEFAULT ''; CREATE TABLE later (n int)"
+    )
+    (newer / "9999_later.sql").write_text(added)
+    async with AsyncExitStack() as stack:
+        world = World(*urls, infrastructure.kafka_bootstrap, "newer.", stack)
+        await world.migrate("alpha")
+        await migrate(world.postgres_url, "alpha", ALPHA, [LOG_FOLDER, newer])
+        [port] = free_ports(1)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.toy.process", "alpha"),
+            cwd=CHECKOUT,
+            env=environment(world.settings("alpha"), BANGFU_PORT=str(port)),
+        )
+        try:
+
+            async def is_ready() -> bool:
+                assert process.returncode is None
+                try:
+                    async with httpx.AsyncClient(timeout=2) as client:
+                        answer = await client.get(f"http://127.0.0.1:{port}/health/ready")
+                        return answer.status_code == httpx.codes.OK
+                except httpx.TransportError:
+                    return False
+
+            await until(is_ready, seconds=60)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        parts = await world.start(alpha.room())
+        done = await tell(parts, "tally", new_case(), alpha.Open())
+        assert isinstance(done, Done)
