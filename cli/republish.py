@@ -30,6 +30,10 @@ def republish(
         bool,
         typer.Option("--replace", help="删除残存的主题重建 replace a topic that survived in part"),
     ] = False,
+    new_name: Annotated[
+        bool,
+        typer.Option("--new-name", help="主题确已改名 the topic has another name now, on purpose"),
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="等到全部重发 wait until all is published")
     ] = True,
@@ -40,7 +44,9 @@ def republish(
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url", "kafka_bootstrap")
     try:
-        is_done = asyncio.run(_republish(surroundings, service, replace=replace, wait=wait))
+        is_done = asyncio.run(
+            _republish(surroundings, service, replace=replace, new_name=new_name, wait=wait)
+        )
     except RepublishRefused as refusal:
         refuse(f"不能重发 cannot republish: {refusal}")
     except LeaseLostError:
@@ -54,7 +60,7 @@ def republish(
 
 
 async def _republish(
-    surroundings: Surroundings, service: str, *, replace: bool, wait: bool
+    surroundings: Surroundings, service: str, *, replace: bool, new_name: bool, wait: bool
 ) -> bool:
     async with operators_pool(surroundings.postgres_url) as pool:
         relayed = Relayed(
@@ -70,7 +76,7 @@ async def _republish(
         for each in found:
             typer.echo(_line(each))
         if lost:
-            await relayed.set_back(lost, replace=replace)
+            await relayed.set_back(lost, replace=replace, new_name=new_name)
             topics = ", ".join(each.outbox.topic for each in lost)
             typer.echo(f"已建好，由中继重发 made anew, for the relay to fill: {topics}")
         return await _until_published(relayed) if wait else True

@@ -389,8 +389,8 @@ class Publisher:
             return
         ends = self._resumed_ends if self._there else self._status.ends
         saved = await connection.fetchval(
-            f"UPDATE {self._schema}.checkpoint SET position = $3, ends = $4, generation = $5"  # noqa: S608 - a checked name
-            " WHERE name = $1 AND epoch = $2"
+            f"UPDATE {self._schema}.checkpoint SET position = $3, ends = $4, generation = $5,"  # noqa: S608 - a checked name
+            " topic = $6 WHERE name = $1 AND epoch = $2"
             # Nobody waits for it to be flushed: an older checkpoint makes the next relay read back
             # a little more of the topic.
             " RETURNING set_config('synchronous_commit', 'off', true)",
@@ -399,6 +399,7 @@ class Publisher:
             self._status.published,
             orjson.dumps({str(p): end for p, end in sorted(ends.items())}).decode(),
             self._status.generation,
+            self._outbox.topic,
             timeout=QUERY_SECONDS,
         )
         if not saved:

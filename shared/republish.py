@@ -44,13 +44,15 @@ class RepublishRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutboxAt:
-    """One outbox: how its topic stands, and how far its relay is."""
+    """One outbox: how its topic stands, how far its relay is, and which topic that relay knows."""
 
     outbox: Outbox
     standing: Standing
     reason: str
     published: int
     last: int
+    # Empty if no relay has been at its topic yet.
+    topic_known: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Relayed:
         standing, reason = await self._standing(
             outbox.topic, known.get("generation", ""), orjson.loads(known.get("ends", "{}"))
         )
-        return OutboxAt(outbox, standing, reason, known.get("position", 0), last)
+        published, topic = known.get("position", 0), known.get("topic", "")
+        return OutboxAt(outbox, standing, reason, published, last, topic)
 
     async def _relayed(self, outbox: Outbox) -> tuple[dict[str, Any], int]:
         """The outbox's checkpoint, empty if it has none yet, and its last position."""
@@ -112,13 +115,20 @@ class Relayed:
             return otherwise, f"topic_shrunk: partitions {shrunk}"
         return Standing.WHOLE, ""
 
-    async def set_back(self, chosen: Sequence[OutboxAt], *, replace: bool) -> None:
+    async def set_back(
+        self, chosen: Sequence[OutboxAt], *, replace: bool, new_name: bool = False
+    ) -> None:
         """Have the relay publish these outboxes from their beginning, to topics made for it.
 
         The relay's lease is taken over for as long as that takes, so that no relay writes to a
         topic that is being made, and its old epoch is fenced afterwards. A death in between leaves
         an empty topic, which the next call goes on from. Raises RepublishRefused, bus.BusError.
+
+        A topic by another name than the relay's is a slip of the prefix, and following it would
+        take a healthy relay from its topic; unless ``new_name`` says that it is meant.
         """
+        if not new_name:
+            _refuse_other_names(chosen)
         for each in chosen:
             if each.standing is Standing.SURVIVOR:
                 await self._may_go(each, replace=replace)
@@ -153,17 +163,18 @@ class Relayed:
     async def _set_checkpoint(self, outbox: Outbox, generation: str, epoch: int) -> None:
         """From the first row that the topic's retention would still have."""
         done = await self.pool.fetchval(
-            f"INSERT INTO {self.service}.checkpoint AS c (name, position, generation, epoch)"  # noqa: S608 - names of the code
-            f" SELECT $1, coalesce(max(position), 0), $2, $3 FROM {self.service}.{outbox.table}"
+            f"INSERT INTO {self.service}.checkpoint AS c (name, position, generation, epoch, topic)"  # noqa: S608 - names of the code
+            f" SELECT $1, coalesce(max(position), 0), $2, $3, $5 FROM {self.service}.{outbox.table}"
             "  WHERE $4::bigint >= 0"
             "  AND stored_at < clock_timestamp() - $4 * interval '1 millisecond'"
             " ON CONFLICT (name) DO UPDATE SET position = excluded.position, ends = '{}',"
-            " generation = excluded.generation, epoch = excluded.epoch"
+            " generation = excluded.generation, topic = excluded.topic, epoch = excluded.epoch"
             " WHERE c.epoch <= excluded.epoch RETURNING true",
             outbox.table,
             generation,
             epoch,
             outbox.retention_ms,
+            outbox.topic,
             timeout=QUERY_SECONDS,
         )
         if not done:
@@ -176,6 +187,16 @@ class Relayed:
             known, last = await self._relayed(outbox)
             found.append((outbox, min(known.get("position", 0), last), last))
         return found
+
+
+def _refuse_other_names(chosen: Sequence[OutboxAt]) -> None:
+    for each in chosen:
+        if each.topic_known != each.outbox.topic:
+            known = each.topic_known or "?"
+            raise RepublishRefused(
+                f"{each.outbox.topic} 不是该中继的主题 is not the relay's topic ({known}):"
+                " BANGFU_TOPIC_PREFIX, BANGFU_BANK_SUBSCRIBER; --new-name"
+            )
 
 
 @asynccontextmanager

@@ -47,7 +47,8 @@ ALARM_RULES: Final = (
         "主题被删除后重建",
         "its topic was deleted and made anew",
         Words("卡夫卡被清空或更换", "Kafka was wiped or replaced"),
-        "./run bangfu republish {service}",
+        # The fact by which a relay finds out is in the new topic; without one the option is idle.
+        "./run bangfu republish {service} --replace",
     ),
     _alarm(
         "topic_shrunk",

@@ -12,6 +12,9 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 FOLDERS = ("services", "shared", "cli", "sandbox", "deploy", "tests", "bench")
 
+# What CI may take in all, whatever hangs.
+CI_SECONDS = 3600
+LIMIT = re.compile(r"^timeout --foreground --kill-after=(\d+) (\d+) ", re.MULTILINE)
 FILE_LINES = 520
 FUNCTION_LINES = 64
 
@@ -65,3 +68,9 @@ def test_an_unexplained_exemption_is_seen(comment: str) -> None:
 
 def test_a_long_function_is_seen() -> None:
     assert list(long_functions("def f():\n" + "    x = 1\n" * FUNCTION_LINES))
+
+
+def test_what_ci_runs_ends_within_an_hour_whatever_hangs() -> None:
+    limits = LIMIT.findall((CHECKOUT / ".ci" / "run").read_text())
+    assert len(limits) == 4
+    assert sum(int(seconds) for limit in limits for seconds in limit) <= CI_SECONDS

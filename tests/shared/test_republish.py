@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -38,11 +39,11 @@ async def relayed(world: World, service: str) -> AsyncIterator[Relayed]:
         yield Relayed(pool, service, [Outbox("facts", topic)], world.bootstrap, PARTITIONS)
 
 
-async def republish(world: World, service: str, *, replace: bool = False) -> None:
+async def republish(world: World, service: str, **options: bool) -> None:
     async with relayed(world, service) as each:
         lost = [at for at in await each.look() if at.standing is not Standing.WHOLE]
         assert lost
-        await each.set_back(lost, replace=replace)
+        await each.set_back(lost, **({"replace": False} | options))
 
 
 async def count(parts: Parts, cases: Sequence[str], times: int) -> None:
@@ -202,6 +203,31 @@ async def test_what_survived_of_a_topic_goes_only_if_it_is_in_the_log(world: Wor
         assert [at.standing for at in await each.look()] == [Standing.WHOLE]
 
 
+async def test_a_topic_by_another_name_is_the_relays_only_if_that_is_said(world: World) -> None:
+    """A slip of the prefix makes no topic, and leads no healthy relay away from its own."""
+    await world.migrate("alpha")
+    await world.create_topics("alpha")
+    a = await world.start(alpha.room())
+    other = f"{world.prefix}other.facts"
+    async with relayed(world, "alpha") as own, running(a):
+        slip = replace(own, outboxes=[Outbox("facts", other)])
+        await count(a, cases(3), 1)
+        await until(lambda: rested(a))
+        epoch = a.relay.status().epoch
+        with pytest.raises(RepublishRefused, match=f"{world.prefix}alpha.facts"):
+            await slip.set_back(await slip.look(), replace=True)
+        with pytest.raises(bus.TopicAbsentError):
+            await bus.read_topic(world.bootstrap, other)
+        await count(a, cases(3), 1)
+        await until(lambda: rested(a))
+        assert a.relay.status().epoch == epoch
+        assert [at.standing for at in await own.look()] == [Standing.WHOLE]
+        await slip.set_back(await slip.look(), replace=False, new_name=True)
+        # Named in the checkpoint from now on, so that giving the command again needs no more.
+        [at] = await slip.look()
+        assert (at.standing, at.published, at.topic_known) == (Standing.WHOLE, 0, other)
+
+
 async def rested(parts: Parts) -> bool:
     stated = await parts.store.last_position()
     [outbox] = parts.relay.status().outboxes
@@ -222,7 +248,10 @@ async def test_a_subscribers_topic_gets_what_retention_would_have_left(world: Wo
     async with asyncpg.create_pool(world.postgres_url, min_size=1, max_size=3) as pool:
         outbox = Outbox("facts", topic, retention_ms=24 * 3600 * 1000)
         each = Relayed(pool, "alpha", [outbox], world.bootstrap, PARTITIONS)
-        await each.set_back(await each.look(), replace=False)
+        # No relay has been there, so none says which topic is its own.
+        with pytest.raises(RepublishRefused, match="--new-name"):
+            await each.set_back(await each.look(), replace=False)
+        await each.set_back(await each.look(), replace=False, new_name=True)
         assert await each.progress() == [(outbox, 3, 4)]
 
 
