@@ -48,8 +48,13 @@ LOOK_SECONDS: Final = 0.04
 PAUSE_SECONDS: Final = 0.2
 LOOK_AT_BIRTH_SECONDS: Final = 2.0
 MOST_RECORDS: Final = 200
+# How long until payout is asked again for an account that it could not open.
+ASK_AGAIN_SECONDS: Final = 1.0
 # An account that is no card of the sandbox, or that payout will not tell any more.
 UNKNOWN_ACCOUNT: Final = Fate("other", "at_once", 0, doubled=False)
+
+# The household that an account belongs to, and what becomes of payments to it.
+Drawn = tuple[int | None, Fate]
 
 
 class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -66,6 +71,7 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         self._positions: dict[int, int] = {}
         self._taking = False
         self._worked_on: date | None = None
+        self._asked_again_at = time.monotonic()
 
     # Instructions
 
@@ -167,20 +173,27 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         today = self._clock.today()
         new = {i.end_to_end_id for i in instructions if not self._ledger.knows(i.end_to_end_id)}
         fates = await self._fates(sorted(new)) if new else {}
-        return [self._order(each, fates.get(each.end_to_end_id), today) for each in instructions]
+        unasked: Drawn = (None, UNKNOWN_ACCOUNT)
+        return [
+            self._order(each, fates.get(each.end_to_end_id, unasked), today)
+            for each in instructions
+        ]
 
-    def _order(
-        self, instruction: Instruction, drawn: tuple[int | None, Fate] | None, today: date
-    ) -> Order:
-        household, fate = drawn or (None, UNKNOWN_ACCOUNT)
-        execute_on = today
-        if fate.delay_days:
-            days = self._calendar.working_days(day_after(today))
-            execute_on = next(islice(days, fate.delay_days - 1, None))
-        return Order(instruction, household, fate, execute_on)
+    def _order(self, instruction: Instruction, drawn: Drawn | None, today: date) -> Order:
+        household, fate = drawn or (None, None)
+        return Order(instruction, household, fate, self._execute_on(fate, today))
 
-    async def _fates(self, end_to_end_ids: Sequence[str]) -> dict[str, tuple[int | None, Fate]]:
-        """Ask for accounts until there is an answer; nothing is kept of them but the household."""
+    def _execute_on(self, fate: Fate | None, today: date) -> date:
+        if fate is None or not fate.delay_days:
+            return today
+        days = self._calendar.working_days(day_after(today))
+        return next(islice(days, fate.delay_days - 1, None))
+
+    async def _fates(self, end_to_end_ids: Sequence[str]) -> dict[str, Drawn | None]:
+        """Ask for accounts until there is an answer; nothing is kept of them but the household.
+
+        None for one that payout can't open: it is neither paid nor refused, and asked for again.
+        """
         while True:
             try:
                 accounts = await self._client.accounts(end_to_end_ids)
@@ -188,9 +201,27 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
             except NoAnswer as error:
                 _say(f"waits for accounts: {error}")
                 await asyncio.sleep(PAUSE_SECONDS)
-        return {each: self._fate(accounts.get(each)) for each in end_to_end_ids}
+        return {
+            each: None if each in accounts.damaged else self._fate(accounts.told.get(each))
+            for each in end_to_end_ids
+        }
 
-    def _fate(self, account: PayeeAccount | None) -> tuple[int | None, Fate]:
+    async def _ask_again(self, today: date) -> None:
+        """For the accounts that payout could not open so far."""
+        waiting = self._ledger.without_account(MOST_RECORDS)
+        if not waiting or time.monotonic() - self._asked_again_at < ASK_AGAIN_SECONDS:
+            return
+        fates = await self._fates(waiting)
+        self._asked_again_at = time.monotonic()
+        with self._ledger.write():
+            for end_to_end_id, drawn in fates.items():
+                if drawn is not None:
+                    household, fate = drawn
+                    on = self._execute_on(fate, today)
+                    self._ledger.give_account(end_to_end_id, household, fate, on, today)
+                    self._worked_on = None
+
+    def _fate(self, account: PayeeAccount | None) -> Drawn:
         try:
             card = account.account if account else ""
             household, variant = household_of(card), variant_of(card)
@@ -217,6 +248,7 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         while True:
             try:
                 today = self._clock.today()
+                await self._ask_again(today)
                 if self._worked_on != today:
                     self._worked_on = today
                     if not await self._work_through(today):

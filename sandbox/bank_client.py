@@ -32,6 +32,14 @@ class PayeeAccount:
         return "PayeeAccount(…)"
 
 
+@dataclass(frozen=True)
+class Accounts:
+    """Those that were told, and those that payout can't open at present; the rest it won't tell."""
+
+    told: dict[str, PayeeAccount]
+    damaged: frozenset[str]
+
+
 class PayoutClient:
     """Speaks to payout as the subscriber."""
 
@@ -44,8 +52,8 @@ class PayoutClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def accounts(self, end_to_end_ids: Sequence[str]) -> dict[str, PayeeAccount]:
-        """Where to pay, by payment, without those that payout will not say; at most 200 a time.
+    async def accounts(self, end_to_end_ids: Sequence[str]) -> Accounts:
+        """Where to pay, by payment; at most 200 a time.
 
         Raises NoAnswer.
         """
@@ -57,12 +65,13 @@ class PayoutClient:
                 each["end_to_end_id"]: PayeeAccount(each["account"], each["holder_name"])
                 for each in json.loads(opened.plaintext or b"")["accounts"]
             }
-            told = {*found, *said["unknown"], *said["erased"]}
+            damaged = frozenset(each["end_to_end_id"] for each in said["damaged"])
+            told = {*found, *said["unknown"], *said["erased"], *damaged}
         except (JoseError, ValueError, KeyError, TypeError) as error:
             raise NoAnswer(type(error).__name__) from None
         if told != set(end_to_end_ids):
             raise NoAnswer("the accounts of other payments")
-        return found
+        return Accounts(found, damaged)
 
     async def report(self, told: Sequence[tuple[dict[str, Any], str]]) -> list[int | None]:
         """Tell how payments stand, each with its key; the HTTP status of what payout made of each.

@@ -36,16 +36,20 @@ CREATE TABLE IF NOT EXISTS reports (
 CREATE INDEX IF NOT EXISTS reports_due ON reports (send_on) WHERE sent < copies;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
+WITHOUT_ACCOUNT: Final = "without_account"
 OPEN: Final = "state IN ('received', 'accepted')"
 
 
 @dataclass(frozen=True)
 class Order:
-    """A new instruction, the household it pays and what is to become of it."""
+    """A new instruction, the household it pays and what is to become of it.
+
+    Without a fate its account could not be had: it waits, and is neither paid nor refused.
+    """
 
     instruction: Instruction
     household: int | None
-    fate: Fate
+    fate: Fate | None
     execute_on: date
 
 
@@ -142,26 +146,56 @@ class Ledger:
             " SET version = excluded.version, hash = excluded.hash",
             (asked.stream, asked.version, asked.hash),
         )
-        accepts = fate.manner in ("accepted_first", "silent_after_accepting")
-        copies = 2 if fate.doubled else 1
         self._db.execute(
-            "INSERT INTO payments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT INTO payments VALUES (?, ?, ?, NULL, ?, ?, NULL, 0, 1, ?, ?, NULL)",
             (
                 asked.end_to_end_id,
                 asked.amount_fen,
                 asked.currency,
-                order.household,
                 today.isoformat(),
                 order.execute_on.isoformat(),
+                WITHOUT_ACCOUNT,
+                f"BANK-{asked.end_to_end_id[-12:].upper()}",
+            ),
+        )
+        if fate is not None:
+            execute_on = order.execute_on
+            self.give_account(asked.end_to_end_id, order.household, fate, execute_on, today)
+
+    def give_account(
+        self,
+        end_to_end_id: str,
+        household: int | None,
+        fate: Fate,
+        execute_on: date,
+        today: date,
+    ) -> None:
+        """The account of an order is known, once; now it may be carried out."""
+        accepts = fate.manner in ("accepted_first", "silent_after_accepting")
+        copies = 2 if fate.doubled else 1
+        given = self._db.execute(
+            "UPDATE payments SET household = ?, execute_on = ?, failure = ?, tells = ?, copies = ?,"
+            " state = ? WHERE end_to_end_id = ? AND state = ?",
+            (
+                household,
+                execute_on.isoformat(),
                 fate.failure,
                 fate.manner not in ("silent", "silent_after_accepting"),
                 copies,
                 "accepted" if accepts else "received",
-                f"BANK-{asked.end_to_end_id[-12:].upper()}",
+                end_to_end_id,
+                WITHOUT_ACCOUNT,
             ),
         )
-        if accepts:
-            self._report(asked.end_to_end_id, "accepted", today, copies)
+        if accepts and given.rowcount:
+            self._report(end_to_end_id, "accepted", today, copies)
+
+    def without_account(self, limit: int) -> list[str]:
+        """Orders whose accounts could not be had so far."""
+        rows = self._db.execute(
+            "SELECT end_to_end_id FROM payments WHERE state = ? LIMIT ?", (WITHOUT_ACCOUNT, limit)
+        )
+        return [row["end_to_end_id"] for row in rows]
 
     def work(self, today: date) -> int:
         """Carry out what is due: credit or refuse, once, and note what is to be told."""
@@ -188,11 +222,11 @@ class Ledger:
         return int(found.fetchone()[0])
 
     def payment(self, end_to_end_id: str) -> dict[str, Any] | None:
-        """How a payment stands, as a report says it; None if it was never ordered."""
+        """How a payment stands, as a report says it; None if it was never taken on."""
         row = self._db.execute(
             "SELECT * FROM payments WHERE end_to_end_id = ?", (end_to_end_id,)
         ).fetchone()
-        if row is None:
+        if row is None or row["state"] == WITHOUT_ACCOUNT:
             return None
         state = "accepted" if row["state"] == "received" else row["state"]
         return _said(row, state)

@@ -310,6 +310,22 @@ WORK_RULES: Final = (
         because=("ServiceDown",),
     ),
     Rule(
+        alert="AccountsDamaged",
+        condition=Condition(metric="bangfu_damaged_accounts"),
+        severity="ticket",
+        what=Words(
+            "{service}：有收款账户密文无法打开",
+            "{service}: sealed accounts of payments do not open",
+        ),
+        why=Words(
+            "读模型的行被改动，或密钥库被改动、恢复得不够新；只有这几笔等候，修复后银行自行再查并付款",
+            "a row was altered, or the keys' database was, or went back too far; these alone wait, "
+            "and the bank asks again and pays once it is mended",
+        ),
+        do=("./run bangfu rebuild {service} end_to_end", "./run bangfu verify"),
+        anchor="accounts-damaged",
+    ),
+    Rule(
         alert="PayoutsUnresolved",
         condition=Condition(
             metric="bangfu_payouts_with_bank_oldest_days",
@@ -328,7 +344,7 @@ WORK_RULES: Final = (
         ),
         do=("./run bangfu status --json",),
         anchor="payouts-unresolved",
-        because=("BankSilent", "KafkaUnreachable", "RelayAlarm"),
+        because=("BankSilent", "KafkaUnreachable", "RelayAlarm", "AccountsDamaged"),
     ),
     Rule(
         alert="PayoutsUnconfirmed",

@@ -19,6 +19,7 @@ from fastapi import APIRouter, Depends, Path
 from joserfc import jwe
 from pydantic import Field, ValidationError
 
+from services.payout.damaged import DamagedAccounts
 from services.payout.decisions.reports import RecordReport, ReportedState
 from services.payout.facts import FailureReason
 from services.payout.settings import PayoutSettings
@@ -29,6 +30,7 @@ from shared.fact import Actor, canonical
 from shared.lease import DATABASE_FAILURES
 from shared.request_body import RequestBody
 from shared.room import UNKNOWN, Refusal, Tell
+from shared.sealed import SealedError
 from shared.service import Background, Parts
 from shared.workspace import Cause
 from shared.write import Write
@@ -46,6 +48,13 @@ CLIENT_ROLE: Final = "client"
 
 NOT_THE_BANK: Final = Refusal("not_the_bank", "仅限银行", "for the bank only", status=403)
 ERASED: Final = Refusal("erased", "个人信息已销毁", "the payee's data is destroyed", status=410)
+# Ours to mend: the bank neither pays nor reports a failure, and asks again.
+ACCOUNT_DAMAGED: Final = Refusal(
+    "account_damaged",
+    "账户密文无法打开，请勿付款或退回，稍后再查",
+    "the sealed account does not open: neither pay nor fail it, ask again later",
+    status=500,
+)
 
 END_TO_END_PATTERN: Final = r"^[A-Za-z0-9]{1,35}$"
 EndToEndId = Annotated[str, Path(pattern=END_TO_END_PATTERN)]
@@ -78,17 +87,20 @@ class SealedAccount(RequestBody):
 
 
 class SealedAccounts(RequestBody):
-    """Each payment that was asked for is in one of the three; ``sealed`` is one JWE, within it
-    ``{"accounts": [{"end_to_end_id", "account", "holder_name"}, …]}``."""
+    """Each payment that was asked for is in one of the four; ``sealed`` is one JWE, within it
+    ``{"accounts": [{"end_to_end_id", "account", "holder_name"}, …]}``. One in ``damaged`` is the
+    problem that it would have met alone, with its ``end_to_end_id``."""
 
     sealed: str
     unknown: list[str]
     erased: list[str]
+    damaged: list[dict[str, Any]] = Field(default_factory=list)
 
 
 def routes(door: Door, settings: PayoutSettings) -> APIRouter:
     """The routes under ``/bank``; nobody but the configured subscriber gets an answer."""
     router = APIRouter(prefix="/bank", tags=["银行 bank"])
+    seen = DamagedAccounts()
 
     @router.get("/accounts/{end_to_end_id}", summary="收款账户 The account of an instruction")
     async def account(
@@ -98,10 +110,10 @@ def routes(door: Door, settings: PayoutSettings) -> APIRouter:
         known = await _found(door, [end_to_end_id])
         if not known:
             raise problem_of(UNKNOWN)
-        opened = await _opened(door, caller, known)
-        if not opened:
-            raise problem_of(ERASED)
-        sealed = _sealed(settings, opened[end_to_end_id])
+        opened = (await _opened(door, caller, known, seen))[end_to_end_id]
+        if isinstance(opened, Refusal):
+            raise problem_of(opened)
+        sealed = _sealed(settings, opened)
         return SealedAccount(end_to_end_id=end_to_end_id, sealed=sealed)
 
     @router.post("/accounts", summary="成批收款账户 The accounts of many instructions")
@@ -111,11 +123,17 @@ def routes(door: Door, settings: PayoutSettings) -> APIRouter:
         """逐笔记录查询。Each account is a look of its own, and on record as such."""
         await _only_the_bank(door, settings, caller, "POST /bank/accounts")
         known = await _found(door, body.end_to_end_ids)
-        opened = await _opened(door, caller, known)
+        opened = await _opened(door, caller, known, seen)
+        accounts = [each for each in opened.values() if not isinstance(each, Refusal)]
         return SealedAccounts(
-            sealed=_sealed(settings, {"accounts": list(opened.values())}),
+            sealed=_sealed(settings, {"accounts": accounts}),
             unknown=sorted(set(body.end_to_end_ids) - known.keys()),
-            erased=sorted(known.keys() - opened.keys()),
+            erased=sorted(name for name, each in opened.items() if each is ERASED),
+            damaged=[
+                {**problem_of(ACCOUNT_DAMAGED).body(), "end_to_end_id": name}
+                for name, each in sorted(opened.items())
+                if each is ACCOUNT_DAMAGED
+            ],
         )
 
     @router.post("/reports", summary="银行回执 The bank's report")
@@ -147,20 +165,26 @@ async def _found(door: Door, end_to_end_ids: Iterable[str]) -> dict[str, Mapping
 
 
 async def _opened(
-    door: Door, caller: Caller, known: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, str]]:
-    """These accounts in clear, each look on record; those whose data is destroyed are left out."""
+    door: Door, caller: Caller, known: Mapping[str, Mapping[str, Any]], seen: DamagedAccounts
+) -> dict[str, dict[str, str] | Refusal]:
+    """These accounts in clear, each look on record; ERASED or ACCOUNT_DAMAGED in a place of one."""
 
-    async def opened(end_to_end_id: str, payment: Mapping[str, Any]) -> dict[str, str] | None:
-        tokens = {name: payment[name] for name in ("account", "holder_name")}
+    async def opened(end_to_end_id: str, payment: Mapping[str, Any]) -> dict[str, str] | Refusal:
+        tokens = {name: str(payment.get(name)) for name in ("account", "holder_name")}
         purpose = f"bank account of {end_to_end_id}"
-        texts = await door.keys.open(set(tokens.values()), caller.actor.person, purpose)
+        try:
+            texts = await door.keys.open(set(tokens.values()), caller.actor.person, purpose)
+        except SealedError as error:
+            # Of this payment alone: the others are paid meanwhile.
+            seen.note(end_to_end_id, str(payment.get("payout_id")), error)
+            return ACCOUNT_DAMAGED
+        seen.forget(end_to_end_id)
         clear = {name: text for name, token in tokens.items() if (text := texts[token]) is not None}
-        return {"end_to_end_id": end_to_end_id, **clear} if len(clear) == len(tokens) else None
+        return {"end_to_end_id": end_to_end_id, **clear} if len(clear) == len(tokens) else ERASED
 
     # They look at the same moment, so they look together.
     found = await asyncio.gather(*(opened(*each) for each in known.items()))
-    return {each["end_to_end_id"]: each for each in found if each is not None}
+    return dict(zip(known, found, strict=True))
 
 
 def _sealed(settings: PayoutSettings, document: Any) -> str:
