@@ -24,8 +24,8 @@ def environment_of(installation: Installation) -> dict[str, str]:
     }
 
 
-async def command(environment: Mapping[str, str], *words: str) -> str:
-    """What the command said. Raises AssertionError with it if the command failed."""
+async def command(environment: Mapping[str, str], *words: str, status: int = 0) -> str:
+    """What the command said. Raises AssertionError with it if it ended with another status."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -37,5 +37,5 @@ async def command(environment: Mapping[str, str], *words: str) -> str:
     )
     async with asyncio.timeout(LONGEST_COMMAND_SECONDS):
         said, _ = await process.communicate()
-    assert process.returncode == 0, f"{words}: {said.decode()}"
+    assert process.returncode == status, f"{words}: {said.decode()}"
     return said.decode()
