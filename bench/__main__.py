@@ -21,7 +21,7 @@ from bench.options import Options
 from bench.report import Result, UnsafeServer, line, show, surroundings
 from deploy.infrastructure import Infrastructure, InfrastructureError, start_infrastructure
 from deploy.native.process import CHECKOUT
-from sandbox.arguments import OneLineParser
+from sandbox.arguments import OneLineParser, real, whole
 from shared.garbage import collect_seldom
 
 BENCHES: Final = ("append", "read", "load", "rebuild", "tail", "journey")
@@ -33,31 +33,20 @@ def there() -> list[str]:
     return [name for name in BENCHES if importlib.util.find_spec(f"bench.{name}")]
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; nonsense ends with one line and status 2."""
+def command_line() -> OneLineParser:
+    """What may be said; nonsense ends with one line and status 2."""
     parser = OneLineParser(prog="./run bench", description=__doc__)
-    parser.add_argument("name", choices=[*there(), "all"], help="哪一项 which bench")
-    parser.add_argument("--rounds", type=int, default=7, help="轮数 rounds of each arm")
-    parser.add_argument("--facts", type=int, default=20_000, help="每轮事实数 facts a round")
-    parser.add_argument("--writers", type=int, default=16, help="并行写入者 writers at once")
-    parser.add_argument("--rate", type=float, default=40.0, help="每秒案件 cases a second")
-    parser.add_argument("--seconds", type=float, default=60.0, help="测量秒数 measured seconds")
-    parser.add_argument("--warm-up", type=float, default=110.0, help="预热秒数 seconds before")
-    parser.add_argument("--instances", type=int, default=1, help="实例数 processes a service")
-    parser.add_argument("--history", type=int, default=1, help="历史倍数 times the history")
-    chosen = parser.parse_args(arguments)
-    for name, most in (
-        ("rounds", 1_000),
-        ("facts", 1_000_000),
-        ("writers", 100),
-        ("rate", 1_000),
-        ("seconds", 200),
-        ("instances", 4),
-        ("history", 16),
-    ):
-        if not 1 <= getattr(chosen, name) <= most:
-            parser.error(f"--{name}: from 1 to {most}")
-    return chosen
+    say = parser.add_argument
+    say("name", metavar="NAME", choices=[*there(), "all"], help="哪一项 which bench")
+    say("--rounds", type=whole(1, 1_000), default=7, help="轮数 rounds of each arm")
+    say("--facts", type=whole(1, 1_000_000), default=20_000, help="每轮事实数 facts a round")
+    say("--writers", type=whole(1, 100), default=16, help="并行写入者 writers at once")
+    say("--rate", type=real(1, 1_000), default=40.0, help="每秒案件 cases a second")
+    say("--seconds", type=real(1, 200), default=60.0, help="测量秒数 measured seconds")
+    say("--warm-up", type=real(0, 600), default=110.0, help="预热秒数 seconds before")
+    say("--instances", type=whole(1, 4), default=1, help="实例数 processes a service")
+    say("--history", type=whole(1, 16), default=1, help="历史倍数 times the history")
+    return parser
 
 
 async def _run(name: str, chosen: Options) -> Result:
@@ -93,15 +82,15 @@ def run_benches(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    chosen = options(arguments)
+    parser = command_line()
+    chosen = parser.parse_args(arguments)
     names = there() if chosen.name == "all" else [chosen.name]
     collect_seldom()  # as a service does, for ours and for the limit
     try:
         with start_infrastructure(FOLDER) as infrastructure:
             done = run_benches(names, infrastructure, chosen)
     except (InfrastructureError, UnsafeServer) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        parser.fail(f"无法测量 cannot measure: {error}")
     shutil.rmtree(FOLDER, ignore_errors=True)
     if chosen.name == "all":
         print(line({"bench": "all", "benches": done}), flush=True)

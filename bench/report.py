@@ -73,7 +73,7 @@ async def surroundings(postgres_url: str) -> dict[str, str]:
         await connection.close()
     for name in ("fsync", "synchronous_commit"):
         if found[name] != "on":
-            raise UnsafeServer(f"PostgreSQL: {name} = {found[name]}")
+            raise UnsafeServer(f"PostgreSQL: {name} = {found[name]}, 须为 must be on")
     return {
         "python": platform.python_version(),
         "asyncpg": asyncpg.__version__,

@@ -8,11 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Final
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
+from cli.command_line import Command, Group
+
 if TYPE_CHECKING:
-    from typer._click import Command, Context
+    from typer._click import Command as AnyCommand
+    from typer._click import Context
 
 COMMANDS: Final = {
     "decide": "cli.decide:decide",
@@ -31,7 +33,7 @@ COMMANDS: Final = {
 }
 
 
-class LazyCommands(TyperGroup):
+class LazyCommands(Group):
     """A group whose commands are imported on first use, so that one starts without the others."""
 
     def list_commands(self, ctx: "Context") -> list[str]:  # noqa: ARG002 - typer passes it
@@ -41,7 +43,7 @@ class LazyCommands(TyperGroup):
         self,
         ctx: "Context",  # noqa: ARG002 - typer passes it
         cmd_name: str,
-    ) -> "Command | None":
+    ) -> "AnyCommand | None":
         target = COMMANDS.get(cmd_name)
         if target is None:
             return None
@@ -52,7 +54,7 @@ class LazyCommands(TyperGroup):
             command.name = cmd_name
             return command
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(found)
+        single.command(cmd_name, cls=Command)(found)
         return get_command(single)
 
 

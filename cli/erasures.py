@@ -10,6 +10,9 @@ from typing import Annotated, Final, TypeVar
 import asyncpg
 import typer
 
+from cli.command_line import Command, group
+from cli.failures import KEYS, failed
+from cli.paths import readable, writable
 from cli.rooms import SERVICES
 from cli.surroundings import Surroundings, refuse
 from shared.erasures import (
@@ -26,27 +29,22 @@ from shared.settings import load_settings
 
 FORGOTTEN: Final = 1
 
-erasures = typer.Typer(
-    help="销毁登记：导出与重放 the register of erasures, out of and into the keys' database",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+erasures = group(
+    "销毁登记：导出、重放、清除 the register of erasures, out of and into the keys' database"
 )
 
 Register = Annotated[Path, typer.Argument(metavar="FILE", help="登记文件 the register's file")]
 Result = TypeVar("Result")
 
 
-@erasures.command()
+@erasures.command(cls=Command)
 def export(file: Register) -> None:
     """将密钥库的销毁登记并入文件 add what the keys' database knows to the file."""
-    kept = _read(file)
+    writable("FILE", file)
+    kept = _read(file) if file.exists() else []
     known = _asked(stored)
     every = together(kept, known)
-    try:
-        write(file, every)
-    except OSError as error:
-        refuse(f"FILE：无法写入 cannot write: {type(error).__name__}")
+    write(file, every)
     typer.echo(f"登记 registered: {len(every):,}")
     forgotten = {each.person_id for each in every} - {each.person_id for each in known}
     if forgotten:
@@ -58,11 +56,9 @@ def export(file: Register) -> None:
         raise typer.Exit(FORGOTTEN)
 
 
-@erasures.command("replay")
+@erasures.command("replay", cls=Command)
 def replay_(file: Register) -> None:
     """恢复密钥库后，再次销毁登记中各人的密钥 destroy again what a restore has brought back."""
-    if not file.exists():
-        refuse("FILE：没有此文件 no such file")
     kept = _read(file)
     again = _asked(lambda connection: replay(connection, kept))
     keys = sum(again.values())
@@ -71,18 +67,13 @@ def replay_(file: Register) -> None:
     )
 
 
-@erasures.command()
+@erasures.command(cls=Command)
 def clear(file: Register) -> None:
     """清除日志之外仍可查到登记各人的行 delete what beside the log still leads to them."""
-    if not file.exists():
-        refuse("FILE：没有此文件 no such file")
     persons = [each.person_id for each in _read(file)]
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url")
-    try:
-        lookups, commands = asyncio.run(_cleared(surroundings.postgres_url, persons))
-    except (OSError, asyncpg.PostgresError) as error:
-        refuse(f"BANGFU_POSTGRES_URL：无法清除 cannot clear: {type(error).__name__}")
+    lookups, commands = asyncio.run(_cleared(surroundings.postgres_url, persons))
     typer.echo(
         f"登记 registered: {len(persons):,} · 已清除 cleared: {lookups:,} lookup rows,"
         f" {commands:,} command rows"
@@ -109,12 +100,11 @@ async def _cleared(postgres_url: str, persons: Sequence[str]) -> tuple[int, int]
 
 
 def _read(file: Path) -> list[Erasure]:
+    readable("FILE", file)
     try:
         return read(file)
     except RegisterBroken as broken:
-        refuse(f"FILE：登记损坏 the register is broken: {broken}")
-    except OSError as error:
-        refuse(f"FILE：无法读取 cannot read: {type(error).__name__}")
+        refuse(f"FILE: 登记损坏 the register is broken: {broken}")
 
 
 def _asked(ask: Callable[[asyncpg.Connection], Awaitable[Result]]) -> Result:
@@ -131,7 +121,6 @@ def _asked(ask: Callable[[asyncpg.Connection], Awaitable[Result]]) -> Result:
     try:
         return asyncio.run(asked())
     except asyncpg.InsufficientPrivilegeError:
-        refuse("BANGFU_KEYS_URL：该服务无权销毁 this service may not erase; use intake's")
-    except (OSError, asyncpg.PostgresError) as error:
-        # A driver's message may quote an address with its password; its type may not.
-        refuse(f"密钥库 keys' database: {type(error).__name__}")
+        refuse(f"{KEYS}: 该服务无权销毁 this service may not erase; use intake's")
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        refuse(failed(error, database=KEYS) or KEYS)

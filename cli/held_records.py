@@ -55,9 +55,6 @@ def asked(question: Callable[[asyncpg.Connection], Awaitable[Answer]]) -> Answer
         return asyncio.run(_asked(surroundings.postgres_url, question))
     except NotPossibleError as impossible:
         refuse(str(impossible))
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # A driver's message may quote an address with its password; its type may not.
-        refuse(f"无法读取数据库 cannot read the stores: {type(error).__name__}")
 
 
 async def _asked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from cli.forms.households import (
 from cli.forms.report import Report
 from cli.forms.sending import AT_A_TIME, REFUSED, Sender, SendingStopped
 from cli.forms.template import write_template
+from cli.paths import named, readable, writable
 from cli.strict_json import printable
 from cli.surroundings import Surroundings, refuse
 from shared.settings import load_settings
@@ -31,6 +33,7 @@ from shared.settings import load_settings
 SOME_BAD: Final = 1
 REPORT_SUFFIXES: Final = (".csv", ".xlsx")
 LONGEST_NAME: Final = 300
+_OFFICE: Final = re.compile(r"[!-.0-~]+/[!-.0-~]+")
 MOST_WAITING: Final = 500
 # Intake's words for a household that is there already: told, and no error.
 ON_FILE: Final = frozenset(("form-entered-otherwise", "applicant-in-open-file"))
@@ -57,23 +60,20 @@ def import_forms(
     if template:
         _write_template(file)
         return
-    told = report or file.with_name(f"{file.name}.report.csv")
-    if told.suffix.lower() not in REPORT_SUFFIXES:
-        refuse("--report: 应为 .csv 或 .xlsx must end in .csv or .xlsx")
-    if _is_same(told, file):
-        refuse("--report: 不能与 FILE 相同 must be another file than FILE")
+    told = _report_beside(file, report)
+    if office is not None and not _OFFICE.fullmatch(office):
+        refuse("--office: 须为 ORGANISATION/ROLE must be ORGANISATION/ROLE, e.g. union-1-1/handler")
     surroundings = load_settings(Surroundings)
     if not check:
         surroundings.need("intake_url", "token")
     try:
         with opened(file) as table:
             run = _prepared(table)
-            with Report(told) as lines:
-                _run(run, lines, None if check else _sender(surroundings, office))
+            sender = None if check else _sender(surroundings, office)
+            with named("--report", told), Report(told) as lines:
+                _run(run, lines, sender)
     except Unreadable as unreadable:
-        refuse(f"{printable(file.name, LONGEST_NAME)}: {unreadable}")
-    except OSError as error:
-        refuse(f"无法写出报告 the report cannot be written ({error.strerror})")
+        refuse(f"FILE: {unreadable}: {printable(str(file), LONGEST_NAME)}")
     for line in _summary(run, lines, checked_only=check):
         typer.echo(line)
     if run.stopped:
@@ -82,12 +82,21 @@ def import_forms(
         raise typer.Exit(SOME_BAD)
 
 
+def _report_beside(file: Path, report: Path | None) -> Path:
+    """Where the report goes; ends with one line if it can't go there."""
+    readable("FILE", file)
+    told = report or file.with_name(f"{file.name}.report.csv")
+    if told.suffix.lower() not in REPORT_SUFFIXES:
+        refuse("--report: 应为 .csv 或 .xlsx must end in .csv or .xlsx")
+    if _is_same(told, file):
+        refuse("--report: 不能与 FILE 相同 must be another file than FILE")
+    writable("--report", told)
+    return told
+
+
 def _write_template(path: Path) -> None:
-    try:
+    with named("FILE", path):
         write_template(path)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "bad name"
-        refuse(f"无法写出 cannot be written ({why}): {printable(path.name, LONGEST_NAME)}")
     typer.echo(f"已写出空白登记表 an empty list: {printable(path.name, LONGEST_NAME)}")
 
 
@@ -100,12 +109,18 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _sender(surroundings: Surroundings, office: str | None) -> Sender:
     token = surroundings.token.get_secret_value()
-    if not token.isascii() or not (office or "").isascii():
-        refuse("BANGFU_TOKEN, --office: 应为 ASCII must be ASCII")
+    if not token.isascii() or not token.isprintable():
+        refuse("BANGFU_TOKEN: 须为可见的 ASCII 字符 must be printable ASCII")
     try:
-        return Sender(surroundings.intake_url, token, office)
+        sender = Sender(surroundings.intake_url, token, office)
     except ValueError:
         refuse("BANGFU_INTAKE_URL: 不是网址 is no address")
+    try:
+        sender.check()
+    except SendingStopped as stopped:
+        sender.close()
+        refuse(f"{stopped}；未录入 nothing was entered")
+    return sender
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 import asyncpg
 import typer
 
+from cli.command_line import Command, group
 from cli.held_records import (
     MOST,
     Json,
@@ -41,22 +42,24 @@ LOOK_SECONDS: Final = 0.2
 LONGEST_VALUE: Final = 4_000
 DIFFERENT: Final = 1
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="隔离的记录：查看、放行、弃置 records that a person decides on: look, release, discard.",
+LARGEST_ID: Final = 2**63 - 1
+
+app = group(
+    "隔离的记录：查看、放行、弃置 records that a person decides on: look, release, discard."
 )
 
 Service = Annotated[str, typer.Argument(metavar="SERVICE", help="暂存它的服务 the service")]
-HeldId = Annotated[int, typer.Argument(metavar="ID", help="list 所列编号 its id in `list`")]
+HeldId = Annotated[
+    int,
+    typer.Argument(min=1, max=LARGEST_ID, metavar="ID", help="list 所列编号 its id in `list`"),
+]
 Wait = Annotated[
     float,
     typer.Option(min=0, max=600, metavar="SECONDS", help="等多久看结果 how long to wait for it"),
 ]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     service: OneService = None,
     limit: Limit = MOST,
@@ -79,7 +82,7 @@ def list_(
         typer.echo(f"… 仅列最早 {limit} 条 the oldest {limit} only: --limit")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(service: Service, held_id: HeldId, json: Json = False) -> None:
     """一条暂存记录的头、密封内容与其后所候 its headers, its sealed data, and what waits behind."""
     [name] = chosen(service)
@@ -91,11 +94,14 @@ def show(service: Service, held_id: HeldId, json: Json = False) -> None:
         typer.echo(line)
 
 
-@app.command()
+@app.command(cls=Command)
 def release(
     service: Service,
     held_ids: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID]...", help="list 所列编号 ids in `list`")
+        list[int] | None,
+        typer.Argument(
+            min=1, max=LARGEST_ID, metavar="[ID]...", help="list 所列编号 ids in `list`"
+        ),
     ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="该服务全部未能生效者 all whose effect failed there")
@@ -111,7 +117,7 @@ def release(
         raise typer.Exit(DIFFERENT)
 
 
-@app.command()
+@app.command(cls=Command)
 def discard(  # noqa: PLR0917 - a command's arguments are its options, given by name
     service: Service,
     held_id: HeldId,

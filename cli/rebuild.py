@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
-import asyncpg
 import orjson
 import typer
 import uvloop
@@ -72,9 +71,6 @@ def rebuild(
         )
     except RebuildBusy as error:
         refuse(f"暂时无法重建 cannot rebuild now: {error}")
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # A driver's message may quote an address with its password; its type may not.
-        refuse(f"无法重建 cannot rebuild: {type(error).__name__}")
     if json:
         typer.echo(orjson.dumps(document(result), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import asyncpg
 import typer
-from aiokafka.errors import KafkaError
 
+from cli.failures import KEYS, failed
 from cli.operators import operators_pool
+from cli.progress import bars
 from cli.rooms import INTAKE, SERVICES, outboxes, room
 from cli.surroundings import Surroundings, refuse
-from shared.bus import BusError
 from shared.keys import KeyRefusedError, KeyStore, MasterKeyMismatchError
 from shared.lease import LeaseLostError
 from shared.recovery import Recovery, RecoveryRefused, Regained
@@ -27,7 +27,7 @@ def recover(
     unknown = sorted(set(services) - set(SERVICES))
     if unknown:
         expected = ", ".join(SERVICES)
-        refuse(f"SERVICES：未知服务 unknown service {unknown[0]}, expected some of {expected}")
+        refuse(f"SERVICES: 未知服务 unknown service {unknown[0]}, expected some of {expected}")
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url", "kafka_bootstrap")
     if INTAKE in services:
@@ -44,10 +44,6 @@ def recover(
             refuse(f"不能取回 cannot recover {service}: 另一命令正在进行 another command is at it")
         except (KeyRefusedError, MasterKeyMismatchError, SealedError) as error:
             refuse(f"BANGFU_KEYS_URL, BANGFU_MASTER_KEY: {type(error).__name__}")
-        except (BusError, KafkaError, OSError, asyncpg.PostgresError) as error:
-            # A driver's message may quote an address with its password; its type may not.
-            told = str(error) if isinstance(error, BusError) else type(error).__name__
-            refuse(f"不能取回 cannot recover {service}: {told}")
         for line in _lines(service, regained):
             typer.echo(line)
         if learned:
@@ -57,7 +53,10 @@ def recover(
 async def _learned(surroundings: Surroundings) -> int:
     from services.intake.lookup import learn_again
 
-    keys = await KeyStore.connect(surroundings.keys_url, surroundings.master_key_bytes())
+    try:
+        keys = await KeyStore.connect(surroundings.keys_url, surroundings.master_key_bytes())
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        refuse(failed(error, database=KEYS) or KEYS)
     try:
         connection = await asyncpg.connect(surroundings.postgres_url, timeout=10)
         try:
@@ -70,12 +69,8 @@ async def _learned(surroundings: Surroundings) -> int:
 
 async def recovered(surroundings: Surroundings, service: str) -> Regained:
     """One service's log made whole again, with a bar while it lasts."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     async with operators_pool(surroundings.postgres_url) as pool:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with bars() as bar:
             tasks = {
                 "reading": bar.add_task(f"{service} 读取 reading", total=None),
                 "writing": bar.add_task(f"{service} 写回 writing", total=None),

@@ -18,13 +18,11 @@ from typing import Annotated, Any, Final
 import asyncpg
 import orjson
 import typer
-from aiokafka.errors import KafkaError
 
 from cli.rooms import INTAKE, NETWORK, rooms, words
 from cli.surroundings import Surroundings, refuse
 from cli.timeline import Document, Line, document_of, lines, masked, revealed, tokens_in
 from services.intake.decisions.offices import unsealing_offices
-from shared.bus import BusError
 from shared.case_log import CaseLog, read_case, states
 from shared.fact import Actor
 from shared.identity import TokenVerifier
@@ -78,9 +76,6 @@ def replay(
         )
     except Refused as refused:
         refuse(str(refused))
-    except (BusError, KafkaError, OSError) as error:
-        told = str(error) if isinstance(error, BusError) else type(error).__name__
-        refuse(f"无法读取日志 cannot read the log: {told}")
     if json:
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())
     else:
@@ -184,7 +179,8 @@ async def _opened(surroundings: Surroundings, tokens: set[str], person: str) -> 
     try:
         keys = await KeyStore.connect(surroundings.keys_url, master_key)
     except (OSError, asyncpg.PostgresError, MasterKeyMismatchError) as error:
-        raise Refused(f"密钥库不可用 the keys can't be reached: {type(error).__name__}") from None
+        why = f"密钥库不可用 the keys can't be reached ({type(error).__name__})"
+        raise Refused(f"BANGFU_KEYS_URL: {why}") from None
     opened: dict[str, str | None] = {}
     try:
         for category in Category:

@@ -7,14 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Annotated, Final
 
-import asyncpg
 import typer
-from aiokafka.errors import KafkaError
 
 from cli.operators import operators_pool
+from cli.progress import bars
 from cli.rooms import SERVICES, outboxes
 from cli.surroundings import Surroundings, refuse
-from shared.bus import BusError
 from shared.lease import LeaseLostError
 from shared.republish import OutboxAt, Relayed, RepublishRefused, Standing
 from shared.settings import load_settings
@@ -40,7 +38,7 @@ def republish(
 ) -> None:
     """卡夫卡丢失数据后，由中继从头重发 let the relay publish again what Kafka has lost."""
     if service not in SERVICES:
-        refuse(f"SERVICE：未知服务 unknown service, expected one of {', '.join(SERVICES)}")
+        refuse(f"SERVICE: 未知服务 unknown service, expected one of {', '.join(SERVICES)}")
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url", "kafka_bootstrap")
     try:
@@ -51,10 +49,6 @@ def republish(
         refuse(f"不能重发 cannot republish: {refusal}")
     except LeaseLostError:
         refuse("不能重发 cannot republish: 另一命令正在进行 another command is at it")
-    except (BusError, KafkaError, OSError, asyncpg.PostgresError) as error:
-        # A driver's message may quote an address with its password; its type may not.
-        told = str(error) if isinstance(error, BusError) else type(error).__name__
-        refuse(f"不能重发 cannot republish: {told}")
     if not is_done:
         raise typer.Exit(NOT_DONE)
 
@@ -90,19 +84,9 @@ def _line(each: OutboxAt) -> str:
 
 async def _until_published(relayed: Relayed) -> bool:
     """Show how far the relay is until it has caught up; False if it does not get on."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     before: Sequence[int] = ()
     moved_at = time.monotonic()
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with bars() as bar:
         tasks = {each.table: bar.add_task(each.topic, total=None) for each in relayed.outboxes}
         while True:
             now = await relayed.progress()

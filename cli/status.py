@@ -15,7 +15,7 @@ import typer
 from rich.cells import cell_len
 
 from cli.rooms import SERVICES
-from cli.surroundings import Surroundings, keep_libraries_quiet, refuse
+from cli.surroundings import Surroundings, refuse
 from cli.watching.look import Finding, Look, look_twice
 from cli.watching.processes import read_urls
 from cli.watching.stores import Server
@@ -59,7 +59,6 @@ def status(
         read_urls(surroundings.service_urls)
     except ValueError as error:
         refuse(f"BANGFU_SERVICE_URLS: {error}")
-    keep_libraries_quiet()
     seen, findings = asyncio.run(look_twice(surroundings))
     if json:
         typer.echo(orjson.dumps(document(seen, findings), option=orjson.OPT_INDENT_2).decode())

@@ -35,9 +35,9 @@ class Surroundings(BaseSettings):
     mode: Literal["production", "sandbox"] = "production"
     kafka_bootstrap: str = ""
     topic_prefix: str = ""
-    partitions: int = Field(default=12, ge=1)
+    partitions: int = Field(default=12, ge=1, le=10_000)
     # Copies of a topic that a command creates; production asks for 3.
-    replication: int = Field(default=1, ge=1)
+    replication: int = Field(default=1, ge=1, le=100)
     # The DSNs carry passwords, so they stay out of the repr.
     postgres_url: str = Field(default="", repr=False)
     keys_url: str = Field(default="", repr=False)
@@ -85,7 +85,7 @@ class Surroundings(BaseSettings):
         """End with one line if one of these is not set."""
         missing = [f"BANGFU_{name.upper()}" for name in names if not getattr(self, name)]
         if missing:
-            refuse(f"请先设置环境变量 not set in the environment: {', '.join(missing)}")
+            refuse(f"{', '.join(missing)}: 请先设置环境变量 not set in the environment")
 
 
 def keep_libraries_quiet() -> None:

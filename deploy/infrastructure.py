@@ -157,7 +157,9 @@ def create_database(admin_url: str, name: str, template: str | None = None) -> s
     except psycopg.OperationalError as error:
         # `from None`: the cause repeats the address with its password.
         reason = type(error).__name__
-        raise InfrastructureError(f"BANGFU_POSTGRES_URL: PostgreSQL: {reason}") from None
+        raise InfrastructureError(
+            f"BANGFU_POSTGRES_URL: 数据库无法使用 PostgreSQL cannot be used: {reason}"
+        ) from None
     return database_url(admin_url, name)
 
 
@@ -179,14 +181,18 @@ def _from_environment() -> Infrastructure | None:
         return None
     missing = [VARIABLES[name] for name, value in values.items() if not value]
     if missing:
-        raise InfrastructureError(f"set {' and '.join(missing)} as well, or none of the three")
+        raise InfrastructureError(
+            f"请一并设置，或三者皆不设 set {' and '.join(missing)} as well, or none of the three"
+        )
     return Infrastructure(**values)
 
 
 def _chosen() -> str:
     wish = os.environ.get("BANGFU_INFRASTRUCTURE", "")
     if wish not in ("", "native", "containers"):
-        raise InfrastructureError("BANGFU_INFRASTRUCTURE is 'native', 'containers' or not set")
+        raise InfrastructureError(
+            "BANGFU_INFRASTRUCTURE: 须为 must be native, containers, 或不设 or not set"
+        )
     return wish or ("containers" if containers.engine_answers() else "native")
 
 

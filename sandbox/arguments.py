@@ -1,16 +1,122 @@
-"""Command lines of the sandbox: nonsense ends with one line, ``--help`` does nothing else."""
+"""Command lines of ``./run``: nonsense ends with one line, ``--help`` does nothing else.
+
+``./run bangfu`` has its own (`cli/command_line.py`), which speaks alike.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import sys
-from typing import NoReturn
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from cli.failures import file_failed
+from cli.paths import check_writable
+from cli.strict_json import printable
+
+_LONGEST: Final = 300
+# argparse's complaints, by their beginnings, as they are said here.
+_COMPLAINTS: Final = (
+    (r"argument (?P<name>\S+): expected one argument", "{name}: 须有值 needs a value"),
+    (r"argument (?P<name>\S+): ignored explicit argument", "{name}: 不带值 takes no value"),
+    (r"argument (?P<name>\S+): invalid int value", "{name}: 须为整数 must be a whole number"),
+    (
+        r"argument (?P<name>\S+): invalid choice: .*\(choose from (?P<rest>.*)\)",
+        "{name}: 须为其一 must be one of {rest}",
+    ),
+    (r"argument (?P<name>\S+): (?P<rest>.*)", "{name}: {rest}"),
+    (
+        r"unrecognized arguments: (?P<rest>.*)",
+        "{rest}: 没有这一选项或参数 no such option or argument",
+    ),
+    (
+        r"the following arguments are required: (?P<rest>.*)",
+        "{rest}: 缺少 is missing",
+    ),
+)
+_HEADINGS: Final = {
+    "positional arguments": "参数 arguments",
+    "options": "选项 options",
+}
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Help whose headings are in both languages."""
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, prefix or "用法 usage: ")
+
+    def start_section(self, heading: str | None) -> None:
+        super().start_section(_HEADINGS.get(heading or "", heading))
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """argparse, without its usage before each complaint."""
+    """argparse, without its usage before each complaint, and in both languages."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=_Formatter, add_help=False, allow_abbrev=False, **settings)
+        self.add_argument(
+            "-h", "--help", action="help", help="显示此说明 show this message and exit"
+        )
 
     def error(self, message: str) -> NoReturn:
         """One line, and status 2."""
-        print(f"{self.prog.removeprefix('./run ')}: {message}", file=sys.stderr)
-        raise SystemExit(2)
+        for pattern, said in _COMPLAINTS:
+            found = re.match(pattern, message, re.DOTALL)
+            if found is not None:
+                message = said.format(**found.groupdict())
+                break
+        self.fail(message)
+
+    def fail(self, message: str, status: int = 2) -> NoReturn:
+        """End with what went wrong; what servers wrote of it may stand in further lines."""
+        lines = [printable(line, _LONGEST) for line in message.splitlines() if line]
+        name = self.prog.removeprefix("./run ")
+        print(f"{name}: " + "\n".join(lines), file=sys.stderr)
+        raise SystemExit(status)
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number of this range."""
+
+    def read(text: str) -> int:
+        wanted = f"须为 {least} 至 {most} 的整数 must be a whole number from {least} to {most}"
+        try:
+            # Python refuses to convert thousands of digits.
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(wanted) from None
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(wanted)
+        return number
+
+    return read
+
+
+def real(least: float, most: float) -> Callable[[str], float]:
+    """The type of an option that is a number of this range, and so neither nan nor infinite."""
+
+    def read(text: str) -> float:
+        wanted = f"须为 {least:g} 至 {most:g} 的数 must be a number from {least:g} to {most:g}"
+        try:
+            number = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(wanted) from None
+        if not math.isfinite(number) or not least <= number <= most:
+            raise argparse.ArgumentTypeError(wanted)
+        return number
+
+    return read
+
+
+def file_to_write(text: str) -> Path:
+    """The type of an option that names a file to be written."""
+    path = Path(text)
+    try:
+        check_writable(path)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(file_failed(path, error)) from None
+    return path

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +30,7 @@ from deploy.infrastructure import (
     start_detached,
     start_infrastructure,
 )
-from sandbox.arguments import OneLineParser
+from sandbox.arguments import OneLineParser, file_to_write, whole
 from sandbox.installation import CHECKOUT, Installation, StartError
 from sandbox.look_on import own_databases, say_how_to_look_on
 from sandbox.outcomes import Outcomes, read_outcomes
@@ -41,31 +40,21 @@ from sandbox.stuck import stuck_cases
 from sandbox.tables import live, show_outcomes
 from sandbox.year import Progress
 
-MOST_HOUSEHOLDS: Final = 100_000
-FIRST_YEAR: Final = 2016
-LAST_YEAR: Final = 2026
+SEEDS: Final = 2**63 - 1
 FOLDER: Final = CHECKOUT / ".bangfu" / "demo"
 
 
-def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line; nonsense ends with one line and status 2."""
+def command_line() -> OneLineParser:
+    """What may be said; nonsense ends with one line and status 2."""
     parser = OneLineParser(prog="./run demo", description=__doc__)
-    parser.add_argument("--households", type=int, default=200, help="户数 how many households")
-    parser.add_argument("--year", type=int, default=2025, help="模拟年份 the simulated year")
-    parser.add_argument("--seed", type=int, default=1, help="随机种子 the same seed, the same year")
-    parser.add_argument("--keep", action="store_true", help="结束后保持运行 leave all running")
-    parser.add_argument("--report", type=Path, help="结果写入文件 write the outcomes as JSON")
-    chosen = parser.parse_args(arguments)
-    if not 1 <= chosen.households <= MOST_HOUSEHOLDS:
-        parser.error(f"--households: from 1 to {MOST_HOUSEHOLDS}")
-    if not FIRST_YEAR <= chosen.year <= LAST_YEAR:
-        parser.error(f"--year: from {FIRST_YEAR} to {LAST_YEAR}, the years of the sample rules")
-    if chosen.report is not None:
-        if not chosen.report.resolve().parent.is_dir():
-            parser.error("--report: no such folder")
-        if chosen.report.is_dir():
-            parser.error("--report: is a folder")
-    return chosen
+    say = parser.add_argument
+    say("--households", type=whole(1, 100_000), default=200, help="户数 how many households")
+    # The years of the sample rules.
+    say("--year", type=whole(2016, 2026), default=2025, help="模拟年份 the simulated year")
+    say("--seed", type=whole(-SEEDS, SEEDS), default=1, help="随机种子 the same seed, same year")
+    say("--keep", action="store_true", help="结束后保持运行 leave all running")
+    say("--report", type=file_to_write, help="结果写入文件 write the outcomes as JSON")
+    return parser
 
 
 class Screen:
@@ -200,7 +189,8 @@ def _report(run: Run, outcomes: Outcomes, figures: dict[str, Any], faults: list[
 
 def main() -> None:
     """Run the demo on its own servers."""
-    chosen = options()
+    parser = command_line()
+    chosen = parser.parse_args()
     folder = fresh_folder(FOLDER)
     name = folder.name
     try:
@@ -212,8 +202,7 @@ def main() -> None:
             with start_infrastructure(folder / "servers") as servers:
                 status = uvloop.run(run_demo(chosen, own_databases(servers, name), folder))
     except (InfrastructureError, StartError, RestlessError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        parser.fail(f"未能运行 could not run: {error}", status=1)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     raise SystemExit(1 if status else 0)

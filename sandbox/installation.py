@@ -267,7 +267,10 @@ class Installation:
                     answers = await self._answers(client, name, paths.get(name, "/health/ready"))
                     # Where ours has ended, another's process has its port and answers for it.
                     if self.processes[name].poll() is not None or time.monotonic() > deadline:
-                        raise StartError(f"{name}: see {self.folder / 'logs' / name}.log")
+                        raise StartError(
+                            f"{name}: 未能就绪，见日志 is not ready, see its log: "
+                            f"{self.folder / 'logs' / name}.log"
+                        )
                     await asyncio.sleep(0 if answers else 0.1)
 
     async def _answers(self, client: httpx.AsyncClient, name: str, path: str) -> bool:

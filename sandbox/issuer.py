@@ -9,7 +9,6 @@ a growing demo can add people. The secret comes from BANGFU_SANDBOX_SECRET. Once
 `ready http://127.0.0.1:PORT` in one line.
 """
 
-import argparse
 import asyncio
 import hmac
 import ipaddress
@@ -30,6 +29,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+
+from sandbox.arguments import OneLineParser, whole
 
 SECRET_VARIABLE = "BANGFU_SANDBOX_SECRET"  # noqa: S105 - the name of a variable, not its value
 DEFAULT_AUDIENCE = "bangfu"
@@ -230,9 +231,9 @@ async def serve(listening: socket.socket, people: Callable[[], People], secret: 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line; a wrong setting ends it with one line and status 2."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.issuer")
+    parser = OneLineParser(prog="sandbox.issuer")
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, required=True, help="0 takes a free one")
+    parser.add_argument("--port", type=whole(0, 65535), required=True, help="0 takes a free one")
     parser.add_argument("--people", required=True, help="JSON file, or - for standard input")
     asked = parser.parse_args(arguments)
     secret = os.environ.get(SECRET_VARIABLE, "")

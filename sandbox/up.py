@@ -33,12 +33,12 @@ async def _up() -> None:
 
 def main() -> None:
     """Start everything, detached; a second call starts a second installation beside the first."""
-    OneLineParser(prog="./run up", description=__doc__).parse_args()
+    parser = OneLineParser(prog="./run up", description=__doc__)
+    parser.parse_args()
     try:
         asyncio.run(_up())
     except (InfrastructureError, StartError, RestlessError) as error:
-        print(f"up: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        parser.fail(f"未能启动 could not start: {error}", status=1)
     except KeyboardInterrupt:
         print("已中断，停止用 interrupted; stop what runs with: ./run down", file=sys.stderr)
         raise SystemExit(130) from None

@@ -75,8 +75,12 @@ def read(path: Path) -> list[Erasure]:
         try:
             said = orjson.loads(line)
             said["erased_at"] = datetime.fromisoformat(said["erased_at"])
-            if said["erased_at"].tzinfo is None or not said["person_id"]:
+            if said["erased_at"].tzinfo is None:
                 raise ValueError("erased_at")
+            for name in ("person_id", "actor", "service"):
+                # What PostgreSQL takes for a text.
+                if not isinstance(said[name], str) or not said[name] or "\x00" in said[name]:
+                    raise ValueError(name)
             found.append(Erasure(**said))
         except (ValueError, TypeError, KeyError) as error:
             raise RegisterBroken(f"line {number}") from error

@@ -113,7 +113,7 @@ def explain(error: ValidationError, prefix: str = "BANGFU_") -> str:
         name = prefix + "_".join(str(part) for part in item["loc"]).upper()
         reason = "is not set" if item["type"] == "missing" else item["msg"]
         complaints.append(f"{name}: {reason.removeprefix('Value error, ')}")
-    return "settings: " + "; ".join(complaints)
+    return "设置有误 settings: " + "; ".join(complaints)
 
 
 def load_settings(kind: type[Settings]) -> Settings:

@@ -20,6 +20,9 @@ TRY_AGAIN: Final = frozenset((429, 502, 503, 504))
 REFUSED: Final = 400
 
 
+NOT_INTAKE: Final = "BANGFU_INTAKE_URL: 该地址不是受理服务 this is not the address of intake"
+
+
 class SendingStopped(Exception):
     """Why nothing more can be sent, in one line; what was answered before stays true."""
 
@@ -46,6 +49,16 @@ class Sender:
 
     def close(self) -> None:
         self._http.close()
+
+    def check(self) -> None:
+        """Intake is there, and lets this person in with this office. Nothing is entered.
+
+        Raises SendingStopped.
+        """
+        # An empty form is refused before anything is decided; elsewhere there are no forms.
+        answer = self.send({0: {}})[0]
+        if answer["status"] != httpx.codes.UNPROCESSABLE_ENTITY:
+            raise SendingStopped(f"{NOT_INTAKE} ({answer['status']})")
 
     def send(self, forms: Mapping[int, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
         """An answer for each form, by the number of its first row: ``status`` and ``body``.
@@ -92,18 +105,25 @@ class Sender:
             found: Sequence[Mapping[str, Any]] = answer.json()["answers"]
             by_row = dict(zip(forms, found, strict=True))
         except (ValueError, KeyError, TypeError):
-            raise SendingStopped(
-                "答复不是本系统的 the answer is not intake's: BANGFU_INTAKE_URL"
-            ) from None
+            raise SendingStopped(NOT_INTAKE) from None
         late = next((a["status"] for a in found if a["status"] in TRY_AGAIN), "")
         return by_row, str(late)
+
+
+# What a person can change about a refusal of all that they send.
+_AT_FAULT: Final = {
+    401: "BANGFU_TOKEN: ",
+    403: "BANGFU_TOKEN, --office: ",
+    404: "BANGFU_INTAKE_URL: ",
+    405: "BANGFU_INTAKE_URL: ",
+}
 
 
 def _told(answer: httpx.Response) -> str:
     """A refusal of the whole request in one line; problems never repeat what was sent."""
     try:
         problem = answer.json()
-        named = f"{problem['title']} {problem['title_en']}"
+        named = f"{_AT_FAULT.get(answer.status_code, '')}{problem['title']} {problem['title_en']}"
     except (ValueError, KeyError, TypeError):
-        named = "答复不是本系统的 the answer is not intake's: BANGFU_INTAKE_URL"
+        named = NOT_INTAKE
     return f"{named} ({answer.status_code})"

@@ -156,7 +156,7 @@ def find_java() -> Path:
     """The program `java` that ./run setup has found to be new enough."""
     link = CHECKOUT / ".bangfu" / "java"
     if not link.exists():
-        raise InfrastructureError("Java 17 or later is missing: run ./run setup")
+        raise InfrastructureError("缺少 Java 17 或更新 Java 17 or later is missing: ./run setup")
     return link.resolve()
 
 
@@ -165,5 +165,5 @@ def jar_folder() -> Path:
     version = hashlib.sha256(POM.read_bytes()).hexdigest()[:16]
     folder = CHECKOUT / ".bangfu" / "kafka" / version
     if not folder.is_dir():
-        raise InfrastructureError("Kafka's jars are missing: run ./run setup")
+        raise InfrastructureError("缺少 Kafka 的程序包 Kafka's jars are missing: ./run setup")
     return folder

@@ -107,7 +107,7 @@ class Postgres:
     def _open_folder(self) -> None:
         if self._user is not None and not Path("/proc/self/fd").is_dir():
             raise InfrastructureError(
-                "PostgreSQL can't be started by root here: run as another user"
+                "请换用非 root 用户 PostgreSQL can't be started by root here: run as another user"
             )
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._user is None or self._folder_fd is not None:
@@ -223,7 +223,7 @@ def _unprivileged_user() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise InfrastructureError(
-        "PostgreSQL refuses root, and there is no user 'postgres' or 'nobody'"
+        "须有 postgres 或 nobody 用户 PostgreSQL refuses root, and there is neither user"
     )
 
 
@@ -233,7 +233,7 @@ def find_binaries() -> Path:
     suitable = [entry for entry in found if entry[0] >= OLDEST_VERSION]
     if not suitable:
         raise InfrastructureError(
-            f"PostgreSQL {OLDEST_VERSION} or later is missing: install it, or run ./run setup"
+            f"缺少 PostgreSQL {OLDEST_VERSION} 或更新 or later is missing: install it, or ./run setup"
         )
     # The system's own come first; among them the newest.
     system = [entry for entry in suitable if "site-packages" not in entry[1].parts]
