@@ -38,7 +38,7 @@ def read_urls(text: str) -> list[tuple[str, str]]:
     for part in filter(None, (each.strip() for each in text.split(","))):
         service, equals, url = part.partition("=")
         if not equals or not checked_http_url(url):
-            raise ValueError("must be SERVICE=http://HOST:PORT, …")
+            raise ValueError("须为 must be SERVICE=http://HOST:PORT, …")
         pairs.append((service.strip(), url.rstrip("/")))
     return pairs
 

@@ -233,7 +233,7 @@ def find_binaries() -> Path:
     suitable = [entry for entry in found if entry[0] >= OLDEST_VERSION]
     if not suitable:
         raise InfrastructureError(
-            f"缺少 PostgreSQL {OLDEST_VERSION} 或更新 or later is missing: install it, or ./run setup"
+            f"缺少 PostgreSQL {OLDEST_VERSION} or later is missing: install it, or ./run setup"
         )
     # The system's own come first; among them the newest.
     system = [entry for entry in suitable if "site-packages" not in entry[1].parts]

@@ -323,6 +323,30 @@ def test_who_may_not_enter_is_told_in_one_line(intake: Intake, tmp_path: Path) -
     assert read_report(tmp_path / "list.csv.report.csv")[0]["代码 code"] == "wrong-office"
 
 
+def test_what_can_not_take_the_list_is_told_before_a_row_is_read(
+    intake: Intake, tmp_path: Path
+) -> None:
+    """Another service's address, a stranger's, an office that is none: one line, and no report."""
+    file = write_csv(tmp_path / "list.csv", table(household(43)))
+    before = len(cases(intake))
+    started = command(intake, str(file))
+    url = "BANGFU_INTAKE_URL"
+    for changes, office, word in (
+        ({url: intake.installation.url("network")}, [], url),
+        ({url: intake.installation.url("issuer")}, [], url),
+        ({}, ["--office", "nonsense"], "--office"),
+        ({}, ["--office", "union-1-1/nobody"], "--office"),
+    ):
+        given = {**started, "args": [*started["args"], *office]}
+        given["env"] = {**started["env"], **changes}
+        done = subprocess.run(**given, capture_output=True, text=True, timeout=SECONDS, check=False)
+        assert (done.returncode, done.stdout) == (2, ""), done
+        assert len(done.stderr.splitlines()) == 1
+        assert word in done.stderr
+    assert not (tmp_path / "list.csv.report.csv").exists()
+    assert len(cases(intake)) == before
+
+
 def test_a_report_may_be_a_workbook(intake: Intake, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "list.csv", table(household(42, 同意信息处理="=1+1")))
     done = run(intake, str(file), "--report", str(tmp_path / "told.xlsx"))

@@ -82,6 +82,26 @@ def test_a_file_that_lacks_a_password_is_one_line(
     assert "a-long-secret" not in done.stderr
 
 
+async def test_what_can_not_be_written_is_told_before_anything_is_made(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Neither a schema, nor passwords that nobody uses."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "full" / "payout.env").mkdir(parents=True)
+    for folder in ("file", "file/within", "full"):
+        words = ("--passwords", str(tmp_path / "passwords"), "--environment")
+        done = bangfu("prepare", *words, str(tmp_path / folder), environment=environment)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("--environment: ")
+        assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "passwords").exists()
+    connection = await asyncpg.connect(environment["BANGFU_POSTGRES_URL"])
+    try:
+        assert await connection.fetchval("SELECT to_regnamespace('intake')") is None
+    finally:
+        await connection.close()
+
+
 @pytest.mark.parametrize("server", ["BANGFU_POSTGRES_URL", "BANGFU_KAFKA_BOOTSTRAP"])
 def test_a_server_that_is_away_is_one_line(
     environment: dict[str, str], tmp_path: Path, server: str
