@@ -45,8 +45,8 @@ from shared.telemetry import log_context
 
 MOST_COMMANDS: Final = 200
 LARGEST_BATCH_BYTES: Final = 8 * 1024 * 1024
-# Of all batches of a process together. The office pool has ten connections: the rest stays for
-# those who send one command and wait.
+# Commands of all batches of a process that go through their routes and are stored one by one. The
+# office pool has ten connections: the rest stays for those who send one command and wait.
 AT_ONCE: Final = 6
 # Commands of one batch that look for what they need at the same time, so that they look together.
 LOOKING_AT_ONCE: Final = 24
@@ -337,8 +337,7 @@ class Batches:
         )
         with log_context(correlation_id=item.correlation_id):
             try:
-                # What is not stored together waits for its turn when it has found all it needs.
-                known = replace(caller, sent=sent, turn=self._turn)
+                known = replace(caller, sent=sent, is_of_batch=True)
                 answer = await direct.function(**arguments, **{direct.caller: known})
                 item.status, item.answer = 200, answer.model_dump_json().encode()
             except Problem as problem:

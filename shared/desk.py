@@ -206,7 +206,7 @@ class Desk:
 
         ``organisations`` are the person's own; None is for what no office holds (a bank's
         report, the public's objection), which the door has checked by other means. ``together``
-        is for one of many of an office: it is stored with those that come at the same moment.
+        is for one of many: it is stored with those that come at the same moment.
         Raises KeyReused or Contended.
         """
         ids = DrawnIds()

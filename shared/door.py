@@ -7,7 +7,6 @@ knows no rule.
 
 import uuid
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
 from time import monotonic, perf_counter
@@ -101,7 +100,6 @@ class Sent:
 
 
 NOTHING_SENT: Final = Sent("", "", "", "")
-NO_TURN: Final = nullcontext()
 
 
 @dataclass
@@ -113,13 +111,8 @@ class Caller:
     offices: Sequence[Office]
     sent: Sent = NOTHING_SENT
     client: bool = False
-    # What a command of a batch waits for before it is decided and written by the service's own
-    # right; an office's are stored together and need not wait.
-    turn: AbstractAsyncContextManager[object] = NO_TURN
-
-    @property
-    def is_of_batch(self) -> bool:
-        return self.turn is not NO_TURN
+    # One of many that come at the same moment, and are stored together.
+    is_of_batch: bool = False
 
 
 class Door:
@@ -343,11 +336,9 @@ class Door:
             correlation_id=caller.sent.correlation_id, traceparent=caller.sent.traceparent
         )
         organisations = None if system else caller.organisations
-        together = caller.is_of_batch and not system
-        async with NO_TURN if together else caller.turn:
-            done = await self._handled(
-                tell, caller.actor, organisations, key, cause, together=together
-            )
+        done = await self._handled(
+            tell, caller.actor, organisations, key, cause, together=caller.is_of_batch
+        )
         if isinstance(done, Refusal):
             raise problem_of(done)
         return _answer(done)

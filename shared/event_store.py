@@ -98,6 +98,9 @@ WRITE_ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
 WRITE_ARGUMENTS_COUNT = 1 + FACT_ARGUMENTS
 
 
+# The organisations by whose right something is written; None is the service's own.
+Office = tuple[str, ...] | None
+
 # While one bundle of writes waits for its flushes, others are stored.
 WRITING_AT_ONCE: Final = 4
 
@@ -148,7 +151,7 @@ class EventStore:
         self._guards = f"SELECT key, value FROM {s}.guards WHERE key = ANY ($1)"  # noqa: S608 - as above
         self._views = f"SELECT key, document FROM {s}.api_views($1, $2, $3)"  # noqa: S608 - as above
         each = ", ".join(f"${number}" for number in range(1, 3 + WRITE_ARGUMENTS_COUNT))
-        self._office_write_each = f"CALL {s}.api_write_each({each}, NULL)"
+        self._write_each = f"CALL {s}.write_each({each}, NULL)"
         self._writes_together = Together(self._all_writes, is_passing, WRITING_AT_ONCE)
         self._guards_together = Together(self._all_guards, is_passing)
         self._views_together = Together(self._all_documents, is_passing)
@@ -187,40 +190,44 @@ class EventStore:
     ) -> None:
         """Store everything or nothing.
 
-        With ``organisations`` the write goes through the office's door and its scope check; if it
-        is one of many of this office, ``together`` with those that come at the same moment, each
-        in a transaction of its own. Raises Conflict, CommandRepeated or OutOfScope.
+        With ``organisations`` the write goes through the office's door and its scope check. One
+        of many is stored ``together`` with those that come at the same moment, each in a
+        transaction of its own. Raises Conflict, CommandRepeated or OutOfScope.
         """
-        arguments = write.arguments()
+        office = None if organisations is None else tuple(organisations)
         try:
-            if organisations is None:
-                await self.worker.fetchval(self._write, *arguments)
-            elif together:
-                failed = await self._writes_together.answer((tuple(organisations), arguments))
+            if together:
+                failed = await self._writes_together.answer((office, write.arguments()))
                 if failed is not None:
                     raise failed
             else:
-                await self.office.fetchval(self._office_write, *arguments, list(organisations))
+                await self._write_alone(office, write.arguments())
         except asyncpg.PostgresError as error:
             raise _translate(error) from error
 
+    async def _write_alone(self, office: Office, arguments: tuple[Any, ...]) -> None:
+        if office is None:
+            await self.worker.fetchval(self._write, *arguments)
+        else:
+            await self.office.fetchval(self._office_write, *arguments, list(office))
+
     async def _all_writes(
-        self, asked: Sequence[tuple[tuple[str, ...], tuple[Any, ...]]]
+        self, asked: Sequence[tuple[Office, tuple[Any, ...]]]
     ) -> list[asyncpg.PostgresError | None]:
         """What went wrong with each write; they are stored in this order within an office."""
         if len(asked) == 1:
-            [(organisations, arguments)] = asked
-            await self.office.fetchval(self._office_write, *arguments, list(organisations))
+            await self._write_alone(*asked[0])
             return [None]
-        indexes_by_office: dict[tuple[str, ...], list[int]] = {}
-        for index, (organisations, _) in enumerate(asked):
-            indexes_by_office.setdefault(organisations, []).append(index)
+        indexes_by_office: dict[Office, list[int]] = {}
+        for index, (office, _) in enumerate(asked):
+            indexes_by_office.setdefault(office, []).append(index)
         failed: list[asyncpg.PostgresError | None] = [None] * len(asked)
-        for organisations, indexes in indexes_by_office.items():
+        for office, indexes in indexes_by_office.items():
             rests, *columns = zip(*(asked[index][1] for index in indexes), strict=True)
-            errors = await self.office.fetchval(
-                self._office_write_each,
-                list(organisations),
+            pool = self.worker if office is None else self.office
+            errors = await pool.fetchval(
+                self._write_each,
+                None if office is None else list(office),
                 rests,
                 [len(streams) for streams in columns[0]],
                 *(list(chain.from_iterable(column)) for column in columns),

@@ -1,4 +1,4 @@
-"""Writes of one office that are stored in one question: each a transaction of its own."""
+"""Writes that are stored in one question: each a transaction of its own."""
 
 from __future__ import annotations
 
@@ -29,11 +29,13 @@ async def opened(world: World, count: int) -> tuple[Parts, list[Write]]:
     return a, writes
 
 
-async def store(a: Parts, writes: Sequence[Write]) -> list[BaseException | None]:
+async def store(
+    a: Parts, writes: Sequence[Write], office: Sequence[str] | None = ("east",)
+) -> list[BaseException | None]:
     """What came of each; all of them go in one question."""
     return list(
         await asyncio.gather(
-            *(a.store.write(write, ["east"], together=True) for write in writes),
+            *(a.store.write(write, office, together=True) for write in writes),
             return_exceptions=True,
         )
     )
@@ -123,3 +125,42 @@ async def test_a_connection_that_is_cut_is_everybodys(world: World) -> None:
         type(None),
         type(None),
     ]
+
+
+async def test_a_service_stores_together_by_its_own_right(world: World) -> None:
+    """Other programs' reports, say: in no office's scope, each with its own fate."""
+    a, writes = await opened(world, 3)
+    east, west = sorted(await facts_of(a), key=lambda fact: fact.document["organisation_id"])
+    asked = [next_of(west), writes[0], next_of(east, streamversion="9"), writes[1]]
+    found = await store(a, asked, None)
+    nothing = type(None)
+    assert [type(each) for each in found] == [nothing, nothing, Conflict, nothing]
+
+
+async def test_an_office_and_the_service_share_a_bundle_and_no_right(world: World) -> None:
+    a, _ = await opened(world, 0)
+    _, west = sorted(await facts_of(a), key=lambda fact: fact.document["organisation_id"])
+    by_office, by_service = next_of(west), next_of(west)
+    refused, stored = await asyncio.gather(
+        a.store.write(by_office, ["east"], together=True),
+        a.store.write(by_service, None, together=True),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, OutOfScope)
+    assert stored is None
+
+
+async def test_the_offices_role_has_no_right_of_the_service(world: World) -> None:
+    """Naming no office, it is told that it may not, and nothing is stored."""
+    a, [write] = await opened(world, 1)
+    before = await facts_of(a)
+    rest, *columns = write.arguments()
+    errors = await a.store.office.fetchval(
+        "CALL alpha.write_each($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, NULL)",
+        None,
+        [rest],
+        [1],
+        *(list(column) for column in columns),
+    )
+    assert errors == ["42501 "]
+    assert await facts_of(a) == before
