@@ -143,6 +143,8 @@ class Act:
     # True if the command may open a stream; any other command to a stream that has no fact yet
     # is answered "unknown" before it is decided.
     opens: bool = False
+    # True if it only ends what there may be: of a stream without a fact nothing is refused then.
+    ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

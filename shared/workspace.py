@@ -138,7 +138,7 @@ class Workspace:
         act = kind.acts[type(tell.command)]
         if entry.head.version == 0 and not act.opens:
             self.without_effect.add(stream)
-            return UNKNOWN
+            return Decided() if act.ends else UNKNOWN
         needs = act.needs(entry.state, tell.command)
         absent_guards = [key for key in needs.guards if key not in self._guards]
         absent_documents = [d for d in needs.documents if d not in self._loaded.asked_documents]

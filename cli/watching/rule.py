@@ -41,6 +41,8 @@ class Condition:
     window: str = ""
     operator: Literal[">", "<"] = ">"
     threshold: float = 0.0
+    # A metric of the same outbox that says why already; Prometheus then says nothing beside it.
+    unless: str = ""
 
     def expression(self) -> str:
         """The condition in PromQL."""
@@ -50,6 +52,8 @@ class Condition:
         )
         selector = self.metric + (f"{{{matchers}}}" if matchers else "")
         limit = f" {self.operator} {self.threshold:.15g}"
+        if self.unless:
+            limit += f" unless on (service, outbox) {self.unless} > 0"
         match self.function:
             case "absent":
                 return f"absent({selector})"

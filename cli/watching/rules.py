@@ -169,7 +169,9 @@ FLOW_RULES: Final = (
     ),
     Rule(
         alert="RelayBehind",
-        condition=Condition(metric="bangfu_relay_behind_seconds", threshold=30),
+        condition=Condition(
+            metric="bangfu_relay_behind_seconds", threshold=30, unless="bangfu_relay_alarm"
+        ),
         lasting_seconds=30,
         age="bangfu_relay_behind_seconds",
         what=Words("{service}：{outbox} 未能发布", "{service}: {outbox} is not published"),

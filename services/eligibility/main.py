@@ -20,7 +20,7 @@ DECISIONS = StreamKind(
         determination.DetermineEligibility: Act(determination.determine, opens=True),
         determination.DetermineAfterRelief: Act(determination.determine_after_relief),
         determination.ConfirmEligibility: Act(determination.confirm),
-        determination.TakeRejection: Act(determination.take_rejection),
+        determination.TakeRejection: Act(determination.take_rejection, ends=True),
         files.TakeFileOver: Act(files.take_over, opens=True),
         files.CloseFile: Act(files.close),
         awards.RequestAward: Act(awards.request, awards.needs),

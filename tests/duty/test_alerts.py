@@ -39,6 +39,7 @@ EXPRESSION: Final = re.compile(
     r"(?:(?P<function>max by \(service\) |increase|changes|absent)\()?"
     r"(?P<metric>[a-z_]+)(?:\{(?P<matchers>[^}]*)\})?(?:\[(?P<window>\d+)m\])?"
     r"\)?(?: (?P<operator>[<>]) (?P<threshold>[\d.]+))?"
+    r"(?: unless on \(service, outbox\) (?P<unless>[a-z_]+) > 0)?"
 )
 MATCHER: Final = re.compile(r'(\w+)(=~?)"([^"]*)"')
 MINUTE_SECONDS: Final = 60
@@ -59,6 +60,7 @@ class Expression:
     window_minutes: int
     operator: str
     threshold: float
+    unless: str = ""
 
     @classmethod
     def of(cls, text: str) -> Expression:
@@ -71,6 +73,7 @@ class Expression:
             int(found["window"] or 0),
             found["operator"] or "",
             float(found["threshold"] or 0),
+            found["unless"] or "",
         )
 
     def selected(self, scrape: Scrape) -> Iterator[Series]:
@@ -84,9 +87,17 @@ class Expression:
             ):
                 yield series
 
+    def explained(self, series: Series, now: Scrape) -> bool:
+        """Whether the metric behind `unless` says why, of the same outbox."""
+        about = {n: v for n, v in series[1] if n in ("service", "outbox")}
+        return any(
+            name == self.unless and about.items() <= dict(labels).items() and value > 0
+            for (name, labels), value in now.items()
+        )
+
     def fires(self, before: Scrape, now: Scrape) -> bool:
         """Whether it holds for any series; `before` is the scrape at the window's beginning."""
-        chosen = list(self.selected(now))
+        chosen = [series for series in self.selected(now) if not self.explained(series, now)]
         if self.function == "absent":
             return not chosen
         values = [now[series] for series in chosen]
@@ -195,6 +206,29 @@ def test_every_alert_fires_when_it_should_and_only_then(
     assert expression.fires(scrape, made_to_fire(expression, scrape))
 
 
+def alarmed(scrape: Scrape, kind: str) -> Scrape:
+    """The same scrape with every outbox behind, and its relay alarmed of this kind."""
+    return {
+        series: 1.0
+        if series[0] == "bangfu_relay_alarm" and ("kind", kind) in series[1]
+        else 600.0
+        if series[0] == "bangfu_relay_behind_seconds"
+        else value
+        for series, value in scrape.items()
+    }
+
+
+def test_a_relay_whose_alarm_says_why_is_not_also_told_to_be_behind(scrape: Scrape) -> None:
+    """Whoever is paged for the one cause is not paged twice; for another cause they are."""
+    behind = next(a for a in ALERTS if a["alert"] == "RelayBehind")
+    told = {kind: alarmed(scrape, kind) for kind in (*ALARM_KINDS, "none")}
+    firing = {
+        kind: {a["alert"] for a in ALERTS if Expression.of(a["expr"]).fires(scrape, now)}
+        for kind, now in told.items()
+    }
+    assert firing == {kind: {"RelayAlarm"} for kind in ALARM_KINDS} | {"none": {behind["alert"]}}
+
+
 def test_every_kind_of_alarm_has_a_rule() -> None:
     """Also one that a publisher learns to raise later."""
     ruled = {a["labels"].get("kind") for a in ALERTS if a["alert"] == "RelayAlarm"}
@@ -242,6 +276,23 @@ def promtool_tests(scrape: Scrape) -> dict[str, Any]:
                     ],
                 }
             )
+    tests.append(
+        {
+            "interval": "1m",
+            "input_series": [
+                {"series": _text(series), "values": f"{value}x5"}
+                for series, value in alarmed(scrape, ALARM_KINDS[0]).items()
+                if series[0] in ("bangfu_relay_alarm", "bangfu_relay_behind_seconds")
+            ],
+            "promql_expr_test": [
+                {
+                    "expr": 'count(ALERTS{alertname="RelayBehind"})',
+                    "eval_time": "5m",
+                    "exp_samples": [],
+                }
+            ],
+        }
+    )
     return {"rule_files": [str(FILE)], "evaluation_interval": "1m", "tests": tests}
 
 

@@ -276,3 +276,23 @@ async def test_a_refused_reaction_is_counted_by_command_and_refusal(world: World
     after = REGISTRY.get_sample_value("bangfu_refused_reactions_total", named)
     assert after == before + 3
     assert await held_of(b) == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_where_nothing_is_there_is_nothing_to_end_and_no_refusal(
+    world: World, ends: bool
+) -> None:
+    """Or an office that turns many away would look like a service that refuses what it hears."""
+    await world.migrate("alpha", "beta")
+    a = await world.start(alpha.room())
+    act = replace(beta.MIRROR.acts[beta.Reflect], opens=False, ends=ends)
+    room = beta.room(kinds={"mirror": replace(beta.MIRROR, acts={beta.Reflect: act})})
+    b = await world.start(room)
+    await counted(a)
+    named = {"service": "beta", "command": "Reflect", "code": "unknown"}
+    before = REGISTRY.get_sample_value("bangfu_refused_reactions_total", named) or 0
+    await b.hearing.take(Post().arrivals(await facts_of(a)))
+    after = REGISTRY.get_sample_value("bangfu_refused_reactions_total", named) or 0
+    assert after - before == (0 if ends else 3)
+    assert await facts_of(b) == []
+    assert await held_of(b) == []

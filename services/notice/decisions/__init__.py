@@ -23,7 +23,7 @@ from shared.room import Act, Command
 ACTS: Final[Mapping[type[Command], Act]] = {
     TakeOverForm: Act(posting.take_over_form, opens=True),
     TakeOverRegistration: Act(posting.take_over_registration),
-    CloseFile: Act(posting.close_file),
+    CloseFile: Act(posting.close_file, ends=True),
     PostNotice: Act(posting.post),
     ElapseNotices: Act(posting.elapse),
     RaiseObjection: Act(objections.raise_objection),

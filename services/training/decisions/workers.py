@@ -314,7 +314,7 @@ def place_trainee(state: Workers, command: PlaceTrainee, situation: Situation) -
 
 WORKER_ACTS: Final[Mapping[type[Command], Act]] = {
     TakeOverWorkers: Act(take_over_workers, opens=True),
-    CloseFile: Act(close_file),
+    CloseFile: Act(close_file, ends=True),
     Enrol: Act(enrol, needs_of_enrolment),
     Certify: Act(certify, needs_of_certificate),
     PlaceTrainee: Act(place_trainee, needs_of_placement),
