@@ -75,9 +75,11 @@ def _server_failed(error: BaseException, database: str) -> str | None:
     name = type(error).__name__
     match error:
         case TopicAbsentError():
+            topic = printable(str(error), LONGEST_PATH)
+            named = ", BANGFU_BANK_SUBSCRIBER" if ".instructions." in topic else ""
             return (
-                f"BANGFU_TOPIC_PREFIX: 卡夫卡没有此主题，前缀是否有误 Kafka has no such topic, is "
-                f"the prefix wrong?: {printable(str(error), LONGEST_PATH)}"
+                f"BANGFU_TOPIC_PREFIX{named}: 卡夫卡没有此主题，设置是否有误 Kafka has no such "
+                f"topic, is the setting wrong?: {topic}"
             )
         case BusSilentError() | KafkaError():
             return f"{KAFKA}: 卡夫卡无应答 Kafka does not answer ({name})"

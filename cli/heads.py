@@ -98,12 +98,15 @@ async def _write(lines: AsyncGenerator[Line], path: Path | None) -> None:
                 typer.echo(f"{service}\t{stream}\t{version}\t{digest}")
             return
         partial = path.with_name(path.name + ".partial")
-        with partial.open("w", encoding="utf-8") as file:
-            file.write('{"heads": [')
-            comma = "\n"
-            async for service, stream, version, digest in lines:
-                head = {"service": service, "stream": stream, "version": version, "hash": digest}
-                file.write(comma + orjson.dumps(head).decode())
-                comma = ",\n"
-            file.write("\n]}\n")
-    partial.replace(path)
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write('{"heads": [')
+                comma = "\n"
+                async for service, stream, version, digest in lines:
+                    head = {"service": service, "stream": stream, "version": version}
+                    file.write(comma + orjson.dumps({**head, "hash": digest}).decode())
+                    comma = ",\n"
+                file.write("\n]}\n")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import orjson
 import typer
 from rich.cells import cell_len
 
-from cli.rooms import SERVICES
+from cli.rooms import PAYOUT, SERVICES
 from cli.surroundings import Surroundings, refuse
 from cli.watching.look import Finding, Look, look_twice
 from cli.watching.processes import read_urls
@@ -91,15 +91,40 @@ def _service_document(seen: Look, service: str) -> dict[str, Any]:
             for p in seen.processes
             if p.service == service
         ],
-        "prepared": service not in seen.missing,
+        "prepared": None if seen.database.failure else service not in seen.missing,
     }
+    unknown = _unknown(seen, service)
     for name in IN_THE_DOCUMENT:
         values[name] = [
             {**{n: v for n, v in s.labels.items() if n not in ("service", "job")}, "value": s.value}
             for s in seen.of(f"bangfu_{name}", service=service)
             if s.value
         ]
+        if name in unknown and not values[name]:
+            values[name] = None
     return values
+
+
+def _unknown(seen: Look, service: str) -> set[str]:
+    """Of what stands in the document, what nobody could be asked about: `null`, no empty list."""
+
+    def told(metric: str) -> bool:
+        return any(True for _ in seen.of(metric, service=service))
+
+    unknown: set[str] = set()
+    if not told("bangfu_relay_lag_facts"):
+        unknown |= {"relay_lag_facts", "relay_behind_seconds"}
+    if not told("bangfu_consumer_lag_records") and _none(seen) == "?":
+        unknown |= {"consumer_lag_records"}
+    if not _knows(seen, service):
+        unknown |= {"held_records", "held_oldest_seconds"}
+    if not told("bangfu_timers_stuck"):
+        unknown |= {"timers_stuck"}
+    if not _knows_outgoing(seen, service):
+        unknown |= {"outgoing_waiting"}
+    if service == PAYOUT and seen.database.failure and not told("bangfu_payouts_with_bank"):
+        unknown |= {"payouts_with_bank", "payouts_with_bank_oldest_days"}
+    return unknown
 
 
 # The screen
@@ -154,7 +179,13 @@ def _row(seen: Look, service: str) -> Sequence[str]:
         f"{sum(by_reason.values()) - quarantined:.0f}" if _knows(seen, service) else "?",
         f"{quarantined:.0f}" if _knows(seen, service) else "?",
         _sum(seen, "bangfu_timers_stuck", service),
-        _sum(seen, "bangfu_outgoing_waiting", service, "what", none="-" if up else "?"),
+        _sum(
+            seen,
+            "bangfu_outgoing_waiting",
+            service,
+            "what",
+            none="-" if _knows_outgoing(seen, service) else "?",
+        ),
         f"{memory / 2**20:.0f}" if memory is not None else "?",
     )
 
@@ -166,6 +197,14 @@ def _none(seen: Look) -> str:
 
 def _knows(seen: Look, service: str) -> bool:
     return any(True for _ in seen.of("bangfu_held_released_records", service=service))
+
+
+def _knows_outgoing(seen: Look, service: str) -> bool:
+    """A process that reaches its database tells all that it has still to send, or has none."""
+    return any(
+        sample.labels.get("server") == "database" and sample.value
+        for sample in seen.of("bangfu_server_reachable", service=service)
+    )
 
 
 def _sum(seen: Look, metric: str, service: str, by: str = "", none: str = "?") -> str:

@@ -242,6 +242,8 @@ class Installation:
                 )
             },
         }
+        # For `bangfu import`, and for `./run token`.
+        known |= {"BANGFU_INTAKE_URL": self.url("intake"), SECRET_VARIABLE: self.secret}
         known["BANGFU_SERVICE_URLS"] = ",".join(
             f"{service}={self.url(name)}"
             for service in SERVICES

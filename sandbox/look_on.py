@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.console import Console
 
 from deploy.infrastructure import Infrastructure, create_database
 from sandbox.run import Run
+
+# What these two have instead of a description of their own.
+SHOWN_AT: Final = {"issuer": "/.well-known/openid-configuration", "bank": "/status"}
+TRIED: Final = (
+    "export BANGFU_TOKEN=$(./run token union-1-1.handler)",
+    'curl -s -H "Authorization: Bearer $BANGFU_TOKEN" "$BANGFU_INTAKE_URL/cases"',
+)
 
 
 def own_databases(servers: Infrastructure, name: str) -> Infrastructure:
@@ -23,11 +32,17 @@ def say_how_to_look_on(run: Run, console: Console) -> None:
     installation = run.installation
     path = installation.write_environment()
     console.print("仍在运行 still running:")
-    for name, port in installation.ports.items():
-        console.print(f"  {name:12} http://127.0.0.1:{port}/docs")
+    for name in installation.process_names:
+        console.print(f"  {name:12} {installation.url(name)}{SHOWN_AT.get(name, '/docs')}")
     # A path that is cut into two lines can't be copied.
     console.print("查看 look on:", f"  source {path}", sep="\n", soft_wrap=True)
     case_id = next(iter(run.story.number_by_case), None)
     if case_id is not None:
         console.print(f"  ./run bangfu replay {case_id}")
-    console.print("  ./run bangfu verify", "停止 stop:", "  ./run down", sep="\n")
+    console.print("  ./run bangfu verify")
+    console.print(
+        "发一请求 try a request, as somebody of", f"{installation.people_file}:", soft_wrap=True
+    )
+    for line in TRIED:
+        console.print(f"  {line}", soft_wrap=True, highlight=False)
+    console.print("停止 stop:", "  ./run down", sep="\n")

@@ -27,7 +27,6 @@ from starlette.types import ASGIApp, Message, Scope
 from shared.door import (
     CALLER_SCOPE_KEY,
     LARGEST_BODY_BYTES,
-    TOO_LARGE,
     Caller,
     CommandAnswer,
     Door,
@@ -41,10 +40,17 @@ from shared.problems import (
     problem_of_status,
     problem_of_unexpected,
 )
+from shared.room import Refusal
 from shared.telemetry import log_context
 
 MOST_COMMANDS: Final = 200
 LARGEST_BATCH_BYTES: Final = 8 * 1024 * 1024
+BATCH_TOO_LARGE: Final = Refusal(
+    "request-too-large",
+    f"批量请求超过 {LARGEST_BATCH_BYTES >> 20} MiB，请分几次发送",
+    f"the batch is larger than {LARGEST_BATCH_BYTES >> 20} MiB: send fewer commands at a time",
+    status=413,
+)
 # Commands of all batches of a process that go through their routes and are stored one by one. The
 # office pool has ten connections: the rest stays for those who send one command and wait.
 AT_ONCE: Final = 6
@@ -440,7 +446,7 @@ async def _commands_of(request: Request) -> tuple[Sequence[Any], bool]:
     async for part in request.stream():
         raw += part
         if len(raw) > LARGEST_BATCH_BYTES:
-            raise problem_of(TOO_LARGE)
+            raise problem_of(BATCH_TOO_LARGE)
     odd: list[str] = []
 
     def number(text: str) -> float:

@@ -14,6 +14,8 @@ import httpx
 
 AT_A_TIME: Final = 50
 PATIENCE_SECONDS: Final = 60.0
+# A wrong address is told sooner than a service that is restarted in the middle of a list.
+FIRST_PATIENCE_SECONDS: Final = 8.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
 TRY_AGAIN: Final = frozenset((429, 502, 503, 504))
@@ -56,18 +58,22 @@ class Sender:
         Raises SendingStopped.
         """
         # An empty form is refused before anything is decided; elsewhere there are no forms.
-        answer = self.send({0: {}})[0]
+        answer = self.send({0: {}}, patience_seconds=FIRST_PATIENCE_SECONDS)[0]
         if answer["status"] != httpx.codes.UNPROCESSABLE_ENTITY:
             raise SendingStopped(f"{NOT_INTAKE} ({answer['status']})")
 
-    def send(self, forms: Mapping[int, Mapping[str, Any]]) -> dict[int, Mapping[str, Any]]:
+    def send(
+        self, forms: Mapping[int, Mapping[str, Any]], *, patience_seconds: float | None = None
+    ) -> dict[int, Mapping[str, Any]]:
         """An answer for each form, by the number of its first row: ``status`` and ``body``.
 
         Raises SendingStopped if intake can't be reached for long or lets nobody in.
         """
         answers: dict[int, Mapping[str, Any]] = {}
         waiting = dict(forms)
-        deadline = time.monotonic() + self._patience_seconds
+        if patience_seconds is None:
+            patience_seconds = self._patience_seconds
+        deadline = time.monotonic() + patience_seconds
         pause = FIRST_PAUSE_SECONDS
         why = ""
         while waiting:
@@ -81,7 +87,9 @@ class Sender:
             if not waiting:
                 break
             if time.monotonic() > deadline:
-                raise SendingStopped(f"服务暂时不可用 intake can't be reached for long: {why}")
+                raise SendingStopped(
+                    f"BANGFU_INTAKE_URL: 受理服务无应答 intake does not answer for long ({why})"
+                )
             self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         return answers

@@ -135,13 +135,45 @@ async def look(surroundings: Surroundings) -> Look:
     )
 
 
+# What a process goes on telling from memory while the server that it has it from is away: nobody
+# knows whether it is still so.
+_LEARNED_FROM: Final = {
+    "database": frozenset(
+        (
+            "bangfu_relay_lag_facts",
+            "bangfu_relay_behind_seconds",
+            "bangfu_consumer_lag_records",
+            "bangfu_held_records",
+            "bangfu_held_oldest_seconds",
+            "bangfu_held_released_records",
+            "bangfu_timers_stuck",
+            "bangfu_outgoing_waiting",
+            "bangfu_payouts_with_bank",
+            "bangfu_payouts_with_bank_oldest_days",
+        )
+    ),
+    "kafka": frozenset(("bangfu_consumer_lag_records",)),
+}
+
+
+def _known(process: Process) -> Iterator[Sample]:
+    """What a process tells, without what it can only remember."""
+    away = {
+        sample.labels.get("server", "")
+        for sample in process.samples
+        if sample.metric == "bangfu_server_reachable" and not sample.value
+    }
+    remembered = {metric for server in away for metric in _LEARNED_FROM.get(server, ())}
+    yield from (sample for sample in process.samples if sample.metric not in remembered)
+
+
 def _together(processes: Sequence[Process], stored: Stored, topics: Topics) -> list[Sample]:
     """The stores know how far consumers are, whoever runs; processes are asked for the rest."""
     lags = consumer_lags(stored, topics)
     told = [
         sample
         for process in processes
-        for sample in process.samples
+        for sample in _known(process)
         if not (lags and sample.metric == "bangfu_consumer_lag_records")
     ]
     return [stored.server.sample(), topics.server.sample(), *stored.samples, *lags, *told]

@@ -148,9 +148,9 @@ def test_a_person_reads_what_came_of_it(kept: Kept, words: str) -> None:
 def test_what_was_kept_still_runs_and_can_be_looked_at(kept: Kept) -> None:
     """Each process answers where the demo said, and the commands it named work as they stand."""
     for name, port in kept.installation["ports"].items():
-        path = {"issuer": "/jwks", "bank": "/status"}.get(name, "/docs")
-        assert f"http://127.0.0.1:{port}" in kept.said
-        assert httpx.get(f"http://127.0.0.1:{port}{path}", timeout=30).is_success, name
+        found = re.search(rf"http://127.0.0.1:{port}/\S*", kept.said)
+        assert found is not None, name
+        assert httpx.get(found[0], timeout=30).is_success, name
     replay = re.search(r"bangfu (replay \S+)", kept.said)
     assert replay is not None
     command = f'source "{kept.folder}/environment"; exec "$0" -P -m cli {replay[1]}'
@@ -164,6 +164,47 @@ def test_what_was_kept_still_runs_and_can_be_looked_at(kept: Kept) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "ApplicationSubmitted" in done.stdout
+
+
+def test_a_request_can_be_tried_with_a_token_as_it_was_said(kept: Kept) -> None:
+    """The lines under "try a request", in a shell that has sourced the file; curl is optional."""
+    [_, lines] = kept.said.split("try a request, as somebody of")
+    export, curl = (line.strip() for line in lines.splitlines()[1:3])
+    token = f"{sys.executable} -P -m sandbox.token"
+    # What the line names, whichever program asks for it.
+    ask = "import os, sys, httpx; h = {'Authorization': sys.argv[1]}; " + (
+        "print(httpx.get(sys.argv[2], headers=h).raise_for_status().json())"
+    )
+    curl = curl.replace("curl -s -H", f'{sys.executable} -c "{ask}"').replace("Authorization: ", "")
+    commands = f'. "{kept.folder}/environment"; {export.replace("./run token", token)}; {curl}'
+    done = subprocess.run(
+        ["bash", "-ec", commands],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "items" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["nobody"], ["union-1-1.handler", "x"]], ids=str)
+def test_a_token_of_nobody_is_one_line(kept: Kept, words: list[str]) -> None:
+    """Who it is for is checked by the issuer; without its settings nobody is asked."""
+    command = f'. "{kept.folder}/environment"; exec {sys.executable} -P -m sandbox.token "$@"'
+    for shell in (command, command.partition("; ")[2]):
+        done = subprocess.run(
+            ["bash", "-c", shell, "token", *words],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert len(done.stderr.splitlines()) == 1
+        assert done.stderr.startswith("token: ")
 
 
 def test_what_was_kept_ends_when_it_is_stopped(kept: Kept) -> None:

@@ -9,7 +9,9 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -17,6 +19,9 @@ import asyncpg
 import pytest
 
 from cli.rooms import SERVICES
+from cli.status import document as document_of
+from cli.watching.look import Look
+from cli.watching.stores import Server
 from tests.demo.host import Host
 from tests.duty.conftest import bangfu, environment_of
 
@@ -130,6 +135,74 @@ def test_a_database_that_is_away_is_a_line(environment: dict[str, str], how: str
     assert "hushhush" not in json.dumps(document)
 
 
+def parent_of(pid: int) -> int:
+    """0 if this machine has no such process."""
+    stat = Path(f"/proc/{pid}/stat")
+    return int(stat.read_text().rpartition(")")[2].split()[1]) if stat.exists() else 0
+
+
+async def postmaster_of(host: Host) -> int:
+    connection = await asyncpg.connect(host.installation.infrastructure.postgres_url)
+    try:
+        return parent_of(connection.get_server_pid())
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def frozen_database(host: Host) -> Iterator[None]:
+    """The server's own processes, stopped: it takes connections and answers nobody, old or new."""
+
+    postmaster = asyncio.run(postmaster_of(host))
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
+    if not children.exists():
+        pytest.skip("the database is no process of this machine")
+    os.kill(postmaster, signal.SIGSTOP)
+    stopped = [postmaster]
+    try:
+        for pid in map(int, children.read_text().split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+        yield
+    finally:
+        for pid in reversed(stopped):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_what_nobody_can_learn_from_a_frozen_database_is_not_told_as_nothing(
+    duty: Host, environment: dict[str, str]
+) -> None:
+    """The processes still tell what they remember: 0 was seen where `?` belongs."""
+    with frozen_database(duty):
+        deadline = monotonic() + PATIENCE_SECONDS
+        while True:
+            screen = bangfu("status", environment=environment).stdout
+            rows = {
+                words[0]: words[3:9]
+                for line in screen.splitlines()
+                if (words := line.split()) and words[0] in SERVICES and len(words) == 10
+            }
+            unknown = rows.keys() == set(SERVICES) and all(
+                set(row) == {"?"} for row in rows.values()
+            )
+            if unknown or monotonic() > deadline:
+                break
+    assert unknown, screen
+    assert "DatabaseUnreachable" in screen
+    status_with(environment, set())
+
+
+def test_the_document_says_null_of_what_is_not_known() -> None:
+    """An empty list would say that there is nothing."""
+    away = Server("database", failure="TimeoutError")
+    seen = Look(datetime.now(UTC), [], away, Server("kafka"), [], [])
+    for told in document_of(seen, [])["services"].values():
+        known = {name for name, value in told.items() if value is not None}
+        assert known - {"processes"} <= {"payouts_with_bank", "payouts_with_bank_oldest_days"}
+
+
 @pytest.mark.parametrize("how", ["closed", "silent"])
 def test_a_kafka_that_is_away_is_a_line(environment: dict[str, str], how: str) -> None:
     """The database and the processes are told of none the less."""
@@ -206,6 +279,28 @@ def test_a_topic_that_is_gone_is_found_without_its_relay(environment: dict[str, 
     assert {alarm["labels"]["kind"] for alarm in alarms} == {"topic_not_ours"}
     by_outbox = {alarm["labels"]["outbox"]: set(alarm["services"]) for alarm in alarms}
     assert by_outbox == {"facts": set(SERVICES), "instructions": {"payout"}}
+
+
+@pytest.mark.parametrize("words", ["verify", "heads --json {}/heads", "replay case"])
+def test_a_topic_that_is_not_there_is_named_with_its_setting(
+    environment: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    """Nothing was compared, and the line says why; no half of a file is left."""
+    typed = words.format(tmp_path).split()
+    done = bangfu(*typed, environment={**environment, "BANGFU_TOPIC_PREFIX": "elsewhere."})
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith("BANGFU_TOPIC_PREFIX: ")
+    assert ": elsewhere." in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recovery_that_is_refused_is_one_line(environment: dict[str, str]) -> None:
+    """No bar beside it: its service runs, so nothing is read."""
+    done = bangfu("recover", "payout", environment=environment)
+    assert (done.returncode, done.stdout) == (REFUSED, "")
+    [line] = done.stderr.splitlines()
+    assert "stop payout first" in line
 
 
 @pytest.mark.parametrize(

@@ -368,6 +368,8 @@ async def test_a_batch_is_bounded(clerk: Visitor, parts: Parts) -> None:
         413,
         "urn:bangfu:problem:request-too-large",
     )
+    assert "8 MiB" in large.json()["title"]
+    assert "the batch is larger than 8 MiB" in large.json()["title_en"]
     unauthorised = await clerk.post("/batch", content=b"{", Authorization=None)
     assert unauthorised.status_code == 401
     bad = {b"{": 400, b'{"commands": "\xff"}': 400, b"[" * 100_000: 400, b"[1]": 422, b"": 400}
