@@ -7,9 +7,10 @@ import typer
 from pydantic import ValidationError
 
 from cli.answers import Answer, answer, written
+from cli.failures import file_failed
 from cli.faults import bad_input
 from cli.questions import read_questions
-from cli.strict_json import BadInput, printable, read_json, refuse_flaws
+from cli.strict_json import BadInput, read_json, refuse_flaws
 from services.eligibility.rules.parameter_document import (
     Reading,
     UnsoundDocument,
@@ -22,7 +23,6 @@ SHIPPED_PARAMETERS: Final = (
 STANDARD_INPUT: Final = "-"
 REFUSED: Final = 2
 UNWRITTEN: Final = 1
-_LONGEST_FILE_NAME: Final = 300
 
 _CONTRADICTIONS: Final = {
     "effective_from": "两个版本同日生效",
@@ -93,6 +93,4 @@ def _bytes_of(name: str, place: str) -> bytes:
         # No such stream was given to this process, or a name that no file can have.
         raise BadInput(place, (), "无法读取 cannot be read: 没有输入 no input") from None
     except OSError as error:
-        shown = printable(name, _LONGEST_FILE_NAME)
-        why = f"无法读取文件 cannot be read ({error.strerror}): {shown}"
-        raise BadInput(place, (), why) from None
+        raise BadInput(place, (), file_failed(Path(name), error)) from None

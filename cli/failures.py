@@ -67,7 +67,7 @@ def _named(path: Path, arguments: Mapping[str, Path]) -> str:
 def _server_failed(error: BaseException, database: str) -> str | None:
     # What these cost to import, a command that asks no server need not pay.
     import asyncpg
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaError, KafkaTimeoutError
 
     from shared.bus import BusError, BusSilentError, TopicAbsentError
     from shared.clock import ClockError
@@ -81,6 +81,8 @@ def _server_failed(error: BaseException, database: str) -> str | None:
                 f"BANGFU_TOPIC_PREFIX{named}: 卡夫卡没有此主题，设置是否有误 Kafka has no such "
                 f"topic, is the setting wrong?: {topic}"
             )
+        case KafkaError() if not (error.retriable or isinstance(error, KafkaTimeoutError)):
+            return f"{KAFKA}: 卡夫卡拒绝 Kafka refuses ({name})"
         case BusSilentError() | KafkaError():
             return f"{KAFKA}: 卡夫卡无应答 Kafka does not answer ({name})"
         case BusError():

@@ -148,19 +148,28 @@ def discard(  # noqa: PLR0917 - a command's arguments are its options, given by 
 ) -> None:
     """弃置：永不生效，其后依次而行，并记为事实 put it aside for good; stated as a fact."""
     [name] = chosen(service)
+    who = operator if operator is not None else _account()
     told = asked(
         lambda connection: _discard(
             connection,
             name,
             held_id,
             reason=reason,
-            operator=operator if operator is not None else getpass.getuser(),
+            operator=who,
             skip_version=skip_version,
             wait=wait,
         )
     )
     if not told:
         raise typer.Exit(DIFFERENT)
+
+
+def _account() -> str:
+    """Whose account this is; in a container it may be nobody's."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        refuse("--operator: 请指明由何人决定 name who decides, this account has no name")
 
 
 async def _look(connection: asyncpg.Connection, services: Sequence[str], most: int) -> list[Held]:

@@ -133,6 +133,16 @@ def test_a_wrong_value_names_its_option(
     assert refused(*words).startswith(f"{named}: ")
 
 
+def test_an_account_without_a_name_has_to_say_who_decides() -> None:
+    """As in a container whose user stands in no list."""
+    words = ("quarantine", "discard", "intake", "1", "--reason", "r")
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+            patched.delenv(name, raising=False)
+        patched.setattr(os, "getuid", lambda: 2**31 - 7)
+        assert refused(*words).startswith("--operator: ")
+
+
 def filled(words: tuple[str, ...], folder: Path) -> list[str]:
     (folder / "list.csv").write_text("")
     return [
