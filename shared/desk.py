@@ -19,6 +19,7 @@ from datetime import date
 from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -191,6 +192,8 @@ class Desk:
         # Told of each write with facts, once it is stored.
         self.after_write: list[Callable[[Write], None]] = []
         self._cache: OrderedDict[str, Entry] = OrderedDict()
+        # Kept for as long as somebody holds one or waits for it.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def handle(
         self,
@@ -213,16 +216,17 @@ class Desk:
         stream, subject = self._names(tell)
         for attempt in range(MOST_ATTEMPTS):
             try:
-                done = await self._attempt(
-                    tell,
-                    actor,
-                    organisations,
-                    key=key,
-                    cause=cause,
-                    ids=ids,
-                    fresh=attempt > 0,
-                    together=together,
-                )
+                async with self._turn_at(stream):
+                    done = await self._attempt(
+                        tell,
+                        actor,
+                        organisations,
+                        key=key,
+                        cause=cause,
+                        ids=ids,
+                        fresh=attempt > 0,
+                        together=together,
+                    )
                 if done is not None:
                     return await self._recorded(done, tell, actor, subject)
                 continue
@@ -241,6 +245,16 @@ class Desk:
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret in a pause
         CONTENDED.labels(self.room.name).inc()
         raise Contended
+
+    def _turn_at(self, stream: str) -> asyncio.Lock:
+        """Held by one command on a stream: of two decided side by side one would be in vain.
+
+        What other processes and what is heard do to it meanwhile still shows when it is stored.
+        """
+        turn = self._turns.get(stream)
+        if turn is None:
+            turn = self._turns[stream] = asyncio.Lock()
+        return turn
 
     async def _recorded(
         self, done: Done | Refusal, tell: Tell, actor: Actor, subject: str

@@ -41,6 +41,8 @@ UNLISTEN_SECONDS: Final = 1.0
 CHECKPOINT_SECONDS: Final = 0.25
 SEND_SECONDS: Final = 15.0
 CHUNK_ROWS: Final = 1_000
+# In a batch of so many each costs little; the timers of a business day, say, go out at once.
+ENOUGH_FACTS: Final = 40
 # Between two checkpoints lie a few chunks; far more means that the checkpoint is not this topic's.
 LARGEST_READ_BACK: Final = 200_000
 # Each needs a person, and has a line in docs/operating.md.
@@ -131,6 +133,9 @@ class Publisher:
         self._pace = Pace(gather_seconds)
         self._on_published = on_published
         self._woken = asyncio.Event()
+        # Facts that this process has stored since the last look.
+        self._gathered = 0
+        self._enough = asyncio.Event()
         self._tail: Tail | None = None
         self._status = OutboxStatus(outbox.table, outbox.topic)
         self._caught_up_at = time.monotonic()
@@ -140,8 +145,12 @@ class Publisher:
         self._there: dict[tuple[str, str], str] = {}
         self._resumed_ends: dict[int, int] = {}
 
-    def wake(self) -> None:
+    def wake(self, facts: int = 0) -> None:
+        """Look soon; at once where with these facts enough has gathered for a batch."""
         self._woken.set()
+        self._gathered += facts
+        if self._gathered >= ENOUGH_FACTS:
+            self._enough.set()
 
     def _on_note(self, *_: object) -> None:
         self.wake()
@@ -274,6 +283,8 @@ class Publisher:
         pause = SHORTEST_POLL_SECONDS
         while True:
             self._woken.clear()
+            self._enough.clear()
+            self._gathered = 0
             self._lease.check()
             began = time.monotonic()
             mark = await tail.advance()
@@ -296,7 +307,7 @@ class Publisher:
             self._caught_up_at = time.monotonic()
             await self._save(connection, CHECKPOINT_SECONDS)
             if found_any:
-                await self._pace.rest(time.monotonic() - began)
+                await self._pace.rest(time.monotonic() - began, self._enough)
             try:
                 async with asyncio.timeout(pause):
                     await self._woken.wait()

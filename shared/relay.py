@@ -103,12 +103,12 @@ class Relay:
                 )
             )
 
-    def wake(self) -> None:
-        """Look now, or let the holder know: this process has committed facts."""
+    def wake(self, facts: int = 0) -> None:
+        """Look soon, or let the holder know: this process has committed so many facts."""
         if not self._lease.is_held():
             self._written.set()
         for publisher in self._publishers:
-            publisher.wake()
+            publisher.wake(facts)
 
     def status(self) -> RelayStatus:
         return RelayStatus(

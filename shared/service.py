@@ -180,7 +180,7 @@ async def parts_of(
                 on_published=lambda _table, _rows, _position: progress.beat("relay"),
             )
             timers = Timers(desk, progress)
-            desk.after_write += [lambda _write: relay.wake(), timers.wake]
+            desk.after_write += [lambda write: relay.wake(len(write.facts)), timers.wake]
             hearing = Hearing(desk)
             listening = None
             if room.hears:

@@ -16,6 +16,7 @@ from shared.event_store import Conflict, EventStore
 from shared.fact import GENESIS_HASH, Recorded, chain_hash
 from shared.room import Condition, Refusal, Tell
 from shared.service import Parts
+from shared.telemetry import CONFLICTS
 from shared.workspace import Cause, Missing, Workspace
 from shared.write import Write
 from tests.toy import alpha, gamma
@@ -54,6 +55,17 @@ async def test_parallel_commands_on_one_stream_take_its_versions_in_turn(world: 
         assert fact.attributes["previoushash"] == previous
         assert chain_hash(fact.attributes, fact.raw) == fact.hash
         previous = fact.hash
+
+
+async def test_of_parallel_commands_in_one_process_none_is_decided_in_vain(world: World) -> None:
+    """They take turns at their stream; an office's visitors report at the same minute."""
+    a = await one_room(world)
+    case = await opened(a)
+    conflicts = CONFLICTS.labels("alpha")
+    before = conflicts._value.get()
+    done = await asyncio.gather(*(tell(a, "tally", case, alpha.Count(amount=0)) for _ in range(12)))
+    assert all(isinstance(each, Done) for each in done)
+    assert conflicts._value.get() == before
 
 
 async def test_parallel_commands_from_many_streams_never_pass_a_limit(world: World) -> None:
