@@ -22,6 +22,13 @@ from shared.settings import load_settings
 
 def recover(
     services: Annotated[list[str], typer.Argument(help="服务名 services, e.g. intake payout")],
+    hear_again: Annotated[
+        bool,
+        typer.Option(
+            "--hear-again",
+            help="从头再听各主题，已办的略过 hear all topics again, pass over what is done",
+        ),
+    ] = False,
 ) -> None:
     """恢复数据库后，从卡夫卡取回缺失的事实 take back from Kafka the facts a restored log lacks."""
     unknown = sorted(set(services) - set(SERVICES))
@@ -36,7 +43,7 @@ def recover(
         surroundings.master_key_bytes()
     for service in services:
         try:
-            regained = asyncio.run(recovered(surroundings, service))
+            regained = asyncio.run(recovered(surroundings, service, hear_again=hear_again))
             learned = asyncio.run(_learned(surroundings)) if service == INTAKE else 0
         except RecoveryRefused as refusal:
             refuse(f"不能取回 cannot recover {service}: {refusal}")
@@ -46,6 +53,8 @@ def recover(
             refuse(f"BANGFU_KEYS_URL, BANGFU_MASTER_KEY: {type(error).__name__}")
         for line in _lines(service, regained):
             typer.echo(line)
+        if hear_again:
+            typer.echo(f"{service}: 启动后从头再听 hears from the beginning once it is started")
         if learned:
             typer.echo(f"{service}: 补回证件号查询 lookups of ID numbers filled in: {learned:,}")
 
@@ -67,7 +76,9 @@ async def _learned(surroundings: Surroundings) -> int:
         await keys.close()
 
 
-async def recovered(surroundings: Surroundings, service: str) -> Regained:
+async def recovered(
+    surroundings: Surroundings, service: str, *, hear_again: bool = False
+) -> Regained:
     """One service's log made whole again, with a bar while it lasts."""
     async with operators_pool(surroundings.postgres_url) as pool:
         with bars() as bar:
@@ -81,6 +92,7 @@ async def recovered(surroundings: Surroundings, service: str) -> Regained:
                 outboxes(service, surroundings.topic_prefix, surroundings.bank_subscriber),
                 surroundings.kafka_bootstrap,
                 lambda what, done, total: bar.update(tasks[what], completed=done, total=total),
+                hear_again=hear_again,
             ).run()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -34,9 +34,18 @@ class Connections:
     reset, for nothing here sets its session: what is set is set for one transaction.
     """
 
-    def __init__(self, url: str, size: int, **connecting: Any) -> None:
-        """``connecting`` is what ``asyncpg.connect`` takes beside the address."""
+    def __init__(
+        self,
+        url: str,
+        size: int,
+        *,
+        check: Callable[[asyncpg.Connection], Awaitable[None]] | None = None,
+        **connecting: Any,
+    ) -> None:
+        """``connecting`` is what ``asyncpg.connect`` takes beside the address; ``check`` is asked
+        of each new connection before anybody gets it, and raises if nobody may."""
         self._url = url
+        self._check = check
         self._size = size
         self._connecting = connecting
         self._idle: list[asyncpg.Connection] = []
@@ -116,9 +125,14 @@ class Connections:
 
     async def _connect(self) -> asyncpg.Connection:
         self._opening += 1
+        connection: asyncpg.Connection | None = None
         try:
-            connection: asyncpg.Connection = await asyncpg.connect(self._url, **self._connecting)
+            connection = await asyncpg.connect(self._url, **self._connecting)
+            if self._check is not None:
+                await self._check(connection)
         except BaseException:
+            if connection is not None:
+                connection.terminate()
             self._opening -= 1
             self._hand_over(None)
             raise

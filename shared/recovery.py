@@ -87,6 +87,8 @@ class Recovery:
     outboxes: Sequence[Outbox]
     bootstrap: str
     on_progress: OnProgress = lambda _what, _done, _total: None
+    # Also forget how far the topics were heard: whatever was passed over is heard, the rest passed.
+    hear_again: bool = False
     regained: Regained = field(default_factory=Regained)
 
     @property
@@ -112,6 +114,8 @@ class Recovery:
                 await connection.execute("DROP TABLE staged")
             for outbox in others:
                 await self._compare(connection, outbox)
+            if self.hear_again:
+                await connection.execute(f"DELETE FROM {self._schema}.offsets")  # noqa: S608 - a checked name
         return self.regained
 
     async def _stands_still(self) -> None:

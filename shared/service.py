@@ -37,12 +37,20 @@ from shared.lease import DATABASE_FAILURES
 from shared.listening import Listening
 from shared.looks import work_routes
 from shared.measuring import Measuring
+from shared.moment import Moment
 from shared.pools import PLANS_BY_INDEX, Connections
 from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
 from shared.room import Refusal, Room
 from shared.settings import ServiceSettings, load_settings, refuse_to_start
-from shared.start import StartRefused, check_log, check_migrations, check_standby, watch_relay
+from shared.start import (
+    StartRefused,
+    check_log,
+    check_migrations,
+    check_standby,
+    watch_moment,
+    watch_relay,
+)
 from shared.telemetry import Progress, configure_logging, install_telemetry
 from shared.timers import Timers
 
@@ -73,6 +81,7 @@ class Parts:
     listening: Listening | None
     timers: Timers
     progress: Progress
+    moment: Moment
     # What a room's background tasks still have to do, by name: a day is not over before.
     outgoing: dict[str, Callable[[], int]] = field(default_factory=dict)
     # For how many seconds what is sent out has met no answer, by the same names.
@@ -82,7 +91,8 @@ class Parts:
         """What must hold before the process is sent work."""
 
         async def database() -> bool:
-            return bool(await self.store.worker.fetchval("SELECT true"))
+            await self.moment.look(self.store.worker)
+            return True
 
         async def consumer() -> bool:
             return self.listening is None or bool(self.hearing.positions)
@@ -124,11 +134,17 @@ Background = Callable[[Parts], Awaitable[None]]
 
 
 @asynccontextmanager
-async def pool(url: str, size: int, name: str) -> AsyncIterator[Connections]:
-    """A pool of at most ``size`` connections, closed at the end whatever they do."""
+async def pool(
+    url: str, size: int, name: str, moment: Moment | None = None
+) -> AsyncIterator[Connections]:
+    """A pool of at most ``size`` connections, closed at the end whatever they do.
+
+    With a moment none of them is to an earlier state of the database than the process knew.
+    """
     made = Connections(
         url,
         size,
+        check=None if moment is None else moment.look,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=10,
         server_settings={"application_name": f"bangfu-{name}", **PLANS_BY_INDEX},
@@ -143,14 +159,20 @@ async def pool(url: str, size: int, name: str) -> AsyncIterator[Connections]:
 
 @asynccontextmanager
 async def parts_of(
-    room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str]
+    room: Room,
+    settings: ServiceSettings,
+    extra_outboxes: Mapping[str, str],
+    moment: Moment | None = None,
 ) -> AsyncIterator[Parts]:
     """Everything of the process but its HTTP server and its running tasks."""
+    moment = moment or Moment(room.name)
     clock: Clock = FileClock(settings.clock_file) if settings.clock_file else RealClock()
     async with (
-        pool(settings.worker_url, 6, f"{room.name}-worker") as worker,
-        pool(settings.worker_url, 2 + len(extra_outboxes), f"{room.name}-relay") as relaying,
-        pool(settings.api_url, 10, f"{room.name}-api") as office,
+        pool(settings.worker_url, 6, f"{room.name}-worker", moment) as worker,
+        pool(
+            settings.worker_url, 2 + len(extra_outboxes), f"{room.name}-relay", moment
+        ) as relaying,
+        pool(settings.api_url, 10, f"{room.name}-api", moment) as office,
     ):
         keys = await KeyStore.connect(settings.keys_url, settings.master_key_bytes)
         verifier = TokenVerifier(settings.issuer, settings.audience, settings.jwks_url)
@@ -201,6 +223,7 @@ async def parts_of(
                 listening,
                 timers,
                 progress,
+                moment,
             )
         finally:
             await verifier.aclose()
@@ -270,9 +293,12 @@ def outboxes_of(
 
 
 async def _check_start(
-    room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str]
+    room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str], moment: Moment
 ) -> None:
     await check_migrations(settings.worker_url, settings.keys_url, room.name)
+    # Seen before the log is compared: what is found then holds of every later connection, too.
+    async with pool(settings.worker_url, 1, f"{room.name}-start", moment):
+        pass
     if settings.mode == "production" and settings.standby == "synchronous":
         await check_standby(settings.worker_url, settings.api_url)
     outboxes = outboxes_of(room, settings, extra_outboxes)
@@ -287,8 +313,11 @@ async def _started(
     away before all is there."""
     async with AsyncExitStack() as stack:
         try:
-            await _check_start(room, settings, extra_outboxes)
-            parts = await stack.enter_async_context(parts_of(room, settings, extra_outboxes))
+            moment = Moment(room.name)
+            await _check_start(room, settings, extra_outboxes, moment)
+            parts = await stack.enter_async_context(
+                parts_of(room, settings, extra_outboxes, moment)
+            )
         except DATABASE_FAILURES as error:
             # A driver's message may quote an address with its password; its type may not.
             told = f"数据库不可用 the database can't be used: {type(error).__name__}"
@@ -318,6 +347,7 @@ async def _serve(
             for each in (
                 parts.relay.run(),
                 watch_relay(room.name, parts.relay),
+                watch_moment(room.name, parts.moment),
                 parts.timers.run(),
                 Measuring(parts).run(),
                 *([parts.listening.run()] if parts.listening else []),

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from shared import bus
 from shared.migrations import missing_of_keys, missing_of_log
+from shared.moment import Moment
 from shared.publisher import Outbox
 from shared.relay import Relay
 from shared.tail import Connection
@@ -134,6 +135,15 @@ async def watch_relay(schema: str, relay: Relay) -> None:
         for outbox in relay.status().outboxes:
             if outbox.alarm in LOG_IS_BEHIND:
                 raise StartRefused(_behind(schema, outbox.failure))
+
+
+async def watch_moment(schema: str, moment: Moment) -> None:
+    """Raise StartRefused once the database is at an earlier moment than this process has seen."""
+    difference = await moment.lost()
+    raise StartRefused(
+        f"{schema}: 数据库已恢复到另一时刻或由备库接替，须重新启动 the database was put back, or a"
+        f" standby took over, under this process ({difference}): start it again"
+    )
 
 
 def _behind(schema: str, detail: str) -> str:

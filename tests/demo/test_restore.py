@@ -22,6 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import psycopg
 import pytest
 
@@ -39,6 +40,7 @@ from sandbox.installation import CHECKOUT, INSTRUCTIONS, SERVICES, Installation
 from sandbox.run import Plan, Run
 from sandbox.year import working_days
 from shared.bus import delete_topic
+from shared.moment import Moment, WentBack
 from shared.start import StartRefused, check_standby
 from tests.conftest import servers_folder
 from tests.demo.conftest import hosted
@@ -118,6 +120,16 @@ class Archived:
         self._belongs_to_server(data)
         self.start()
 
+    def keep_copy(self) -> None:
+        """Of the data, while the server is stopped."""
+        shutil.copytree(self._folder / "data", self._folder / "copy")
+
+    def put_copy_back(self) -> None:
+        data = self._folder / "data"
+        shutil.rmtree(data)
+        shutil.move(self._folder / "copy", data)
+        self._belongs_to_server(data)
+
     def _belongs_to_server(self, path: Path) -> None:
         owner = self._folder.stat()
         path.chmod(0o700)
@@ -146,6 +158,7 @@ class Drill:
     """What was seen on the way."""
 
     archived: Archived
+    ended: dict[str, tuple[int | None, str]] = field(default_factory=dict)
     refused: dict[str, tuple[int | None, str]] = field(default_factory=dict)
     told: str = ""
     at_loss: Log | None = None
@@ -164,9 +177,10 @@ class Drill:
             installation.infrastructure.kafka_bootstrap, installation.prefix
         )
         lookups = self.archived.rows(LOOKUPS)
-        # The bank is not ours: it goes on through all of this.
-        await asyncio.to_thread(installation.stop, SERVICES)
+        # The bank is not ours: it goes on through all of this. The services ought to be stopped,
+        # and were forgotten: each finds out by itself.
         await asyncio.to_thread(self.archived.restore, POINT)
+        await asyncio.to_thread(self.see_them_end, installation)
         await asyncio.to_thread(self.refuse_to_start, installation, ("intake", "payout"))
         assert self.archived.rows(LOOKUPS) != lookups
         self.told = await asyncio.to_thread(command, installation, "recover", *SERVICES)
@@ -191,13 +205,22 @@ class Drill:
                 await asyncio.sleep(0.2)
         await run.year.rest.wait(today)
 
+    def see_them_end(self, installation: Installation) -> None:
+        for name in SERVICES:
+            self.ended[name] = ended(installation, name)
+
     def refuse_to_start(self, installation: Installation, names: Sequence[str]) -> None:
         for name in names:
             installation.start(name)
         for name in names:
-            status = installation.processes.pop(name).wait(COMMAND_SECONDS)
-            log = (installation.folder / "logs" / f"{name}.log").read_text()
-            self.refused[name] = (status, log.splitlines()[-1])
+            self.refused[name] = ended(installation, name)
+
+
+def ended(installation: Installation, name: str) -> tuple[int | None, str]:
+    """The status with which a process ends by itself, and the last line of its log."""
+    status = installation.processes.pop(name).wait(COMMAND_SECONDS)
+    log = (installation.folder / "logs" / f"{name}.log").read_text()
+    return status, log.splitlines()[-1]
 
 
 async def live(run: Run, days: Sequence) -> None:  # type: ignore[type-arg]  # of days
@@ -244,6 +267,10 @@ def test_restored_to_an_earlier_moment_nothing_is_lost_and_nobody_is_paid_twice(
         )
         log = asyncio.run(read_log(own.kafka_bootstrap, installation.prefix))
     drop_database(infrastructure.keys_url, f"{name}_keys")
+    for name, (status, line) in drill.ended.items():
+        assert (name, status) == (name, 2)
+        assert "under this process (timeline" in line
+    assert set(drill.ended) == set(SERVICES)
     for status, line in drill.refused.values():
         assert status == 2
         assert "bangfu recover" in line
@@ -275,6 +302,31 @@ def books(installation: Installation, query: str) -> list[tuple[object, ...]]:
     path = installation.folder / "bank" / "bank.sqlite"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
+
+
+async def test_an_older_copy_of_the_data_is_an_earlier_moment(archived: Archived) -> None:
+    """Put in place without a recovery: no timeline tells it, the end of the log does."""
+    moment = Moment("intake")
+    await look(moment, archived)
+    archived.server.stop(keep_data=True)
+    archived.keep_copy()
+    archived.start()
+    await look(moment, archived)
+    archived.run("CREATE TABLE later (n int)")
+    await look(moment, archived)
+    archived.server.stop(keep_data=True)
+    archived.put_copy_back()
+    archived.start()
+    with pytest.raises(WentBack, match="bytes of its log are gone"):
+        await look(moment, archived)
+
+
+async def look(moment: Moment, archived: Archived) -> None:
+    connection = await asyncpg.connect(archived.url)
+    try:
+        await moment.look(connection)
+    finally:
+        await connection.close()
 
 
 async def test_production_asks_for_a_synchronous_standby(archived: Archived) -> None:

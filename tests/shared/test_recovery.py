@@ -79,9 +79,10 @@ def outbox(world: World, room: Room) -> Outbox:
     return Outbox("facts", bus.topic_name(world.prefix, room.name))
 
 
-async def recover(world: World, room: Room) -> Regained:
+async def recover(world: World, room: Room, *, hear_again: bool = False) -> Regained:
     async with asyncpg.create_pool(world.postgres_url, min_size=1, max_size=3) as pool:
-        return await Recovery(pool, room, [outbox(world, room)], world.bootstrap).run()
+        outboxes = [outbox(world, room)]
+        return await Recovery(pool, room, outboxes, world.bootstrap, hear_again=hear_again).run()
 
 
 async def may_start(world: World, room: Room) -> None:
