@@ -11,7 +11,6 @@ import asyncio
 import random
 import re
 import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from shared.event_store import CommandRepeated, Conflict, EventStore, OutOfScope
 from shared.fact import Actor, Head, Origin, Recorded
 from shared.network_copy import NETWORK_KIND, moved_by
 from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
+from shared.stream_cache import MOST_BYTES, StreamCache
 from shared.telemetry import APPENDED_FACTS, CONFLICTS, CONTENDED
 from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
 from shared.write import TreeMove, Write
@@ -41,7 +41,6 @@ MOST_REPEATS: Final = 6
 # Between two attempts, growing, and by chance, so that those who met do not meet again.
 CONFLICT_PAUSE_SECONDS: Final = 0.005
 FAULT_PAUSE_SECONDS: Final = 0.2
-CACHED_STREAMS: Final = 20_000
 
 REFERENCE_SECONDS: Final = 0.2
 
@@ -181,6 +180,7 @@ class Desk:
         origin: Origin,
         calendar: BusinessCalendar,
         mac: Callable[[str, str], str],
+        cache_bytes: int = MOST_BYTES,
     ) -> None:
         self.room = room
         self.store = store
@@ -191,7 +191,7 @@ class Desk:
         self.mac = mac
         # Told of each write with facts, once it is stored.
         self.after_write: list[Callable[[Write], None]] = []
-        self._cache: OrderedDict[str, Entry] = OrderedDict()
+        self._cache = StreamCache(cache_bytes)
         # Kept for as long as somebody holds one or waits for it.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -334,7 +334,7 @@ class Desk:
         state = self.room.fold(stream, facts, cached.state if cached else None)
         head = facts[-1].head if facts else cached.head if cached else Head()
         entry = Entry(state, head)
-        self._remember(stream, entry)
+        self._cache.put(stream, entry)
         return entry
 
     async def load(self, streams: Sequence[str]) -> dict[str, Entry]:
@@ -392,7 +392,7 @@ class Desk:
     async def _bring(self, loaded: Loaded, missing: Missing) -> None:
         """Add what is missing: streams from the cache where it has them, all else as stored."""
         wanted = [stream for stream in missing.streams if stream not in loaded.entries]
-        loaded.entries.update((s, self._cache[s]) for s in wanted if s in self._cache)
+        loaded.entries.update((s, e) for s in wanted if (e := self._cache.get(s)) is not None)
         await self._read(loaded, [s for s in wanted if s not in loaded.entries])
         loaded.guards.update(await self.store.guards(dict.fromkeys(missing.guards)))
         loaded.documents.update(await self.store.documents(dict.fromkeys(missing.documents)))
@@ -444,7 +444,7 @@ class Desk:
         if write.facts:
             APPENDED_FACTS.labels(self.room.name).inc(len(write.facts))
             for stream in {recorded.stream for recorded in write.facts}:
-                self._remember(stream, workspace.entries[stream])
+                self._cache.put(stream, workspace.entries[stream])
             for tell_of_it in self.after_write:
                 tell_of_it(write)
         if write.reference:
@@ -463,19 +463,11 @@ class Desk:
     def forget(self, streams: Sequence[str]) -> None:
         """Drop cached states that proved stale."""
         for stream in streams:
-            self._cache.pop(stream, None)
+            self._cache.drop(stream)
 
     def forget_all(self) -> None:
         """Drop every cached state, when it is not known which of them misled."""
         self._cache.clear()
-
-    def _remember(self, stream: str, entry: Entry) -> None:
-        known = self._cache.get(stream)
-        if known is None or known.head.version <= entry.head.version:
-            self._cache[stream] = entry
-            self._cache.move_to_end(stream)
-        while len(self._cache) > CACHED_STREAMS:
-            self._cache.popitem(last=False)
 
     async def _repeated(self, key: Key) -> Done | None:
         """The first result of a command that was stored under this key, if any."""

@@ -186,6 +186,7 @@ async def parts_of(
                 origin=origin,
                 calendar=BusinessCalendar(),
                 mac=keys.mac,
+                cache_bytes=settings.cache_mib * 2**20,
             )
             progress = Progress()
             prefix = settings.topic_prefix
