@@ -32,8 +32,8 @@ from shared.clock import ClockError
 from shared.desk import Desk
 from shared.event_store import DATA_CLASSES, Clash, Conflict, is_passing
 from shared.fact import UnknownFact
+from shared.heard_batch import EffectFailed, Judged, OneByOne, offsets_after
 from shared.held import HeldQueues
-from shared.judged import EffectFailed, Judged, OneByOne, offsets_after
 from shared.judging import Judge
 from shared.recovered import Recovered
 from shared.telemetry import CONFLICTS, FUTURE_FACTS, HEARD_FACTS, REFUSED_REACTIONS

@@ -22,7 +22,7 @@ from shared.arrival import (
     Arrival,
 )
 from shared.fact import Recorded, UnknownFact
-from shared.judged import EffectFailed, Judged, OneByOne, is_repeat
+from shared.heard_batch import EffectFailed, Judged, OneByOne, is_repeat
 from shared.recovered import Recovered
 from shared.room import ReferenceRow, Refusal, Room, Tell, Todo
 from shared.workspace import Cause, Missing, Workspace

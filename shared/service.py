@@ -189,25 +189,13 @@ async def parts_of(
                 cache_bytes=settings.cache_mib * 2**20,
             )
             progress = Progress()
-            prefix = settings.topic_prefix
-            outboxes = outboxes_of(room, settings, extra_outboxes)
-            relay = Relay(
-                relaying,
-                room.name,
-                outboxes,
-                settings.kafka_bootstrap,
-                partitions=settings.partitions,
-                holder=f"{room.name}-{settings.instance}",
-                lease_seconds=settings.lease_seconds,
-                gather_seconds=settings.gather_ms / 1000,
-                on_published=lambda _table, _rows, _position: progress.beat("relay"),
-            )
+            relay = _relay_of(room, settings, extra_outboxes, relaying, progress)
             timers = Timers(desk, progress)
             desk.after_write += [lambda write: relay.wake(len(write.facts)), timers.wake]
             hearing = Hearing(desk)
             listening = None
             if room.hears:
-                topics = [topic_name(prefix, service) for service in room.hears]
+                topics = [topic_name(settings.topic_prefix, service) for service in room.hears]
                 listening = Listening(hearing, worker, settings, topics, progress)
             door = Door(desk, verifier, keys, settings.installation_subject)
             await desk.reference.refresh()
@@ -229,6 +217,26 @@ async def parts_of(
         finally:
             await verifier.aclose()
             await keys.close()
+
+
+def _relay_of(
+    room: Room,
+    settings: ServiceSettings,
+    extra_outboxes: Mapping[str, str],
+    relaying: Connections,
+    progress: Progress,
+) -> Relay:
+    return Relay(
+        relaying,
+        room.name,
+        outboxes_of(room, settings, extra_outboxes),
+        settings.kafka_bootstrap,
+        partitions=settings.partitions,
+        holder=f"{room.name}-{settings.instance}",
+        lease_seconds=settings.lease_seconds,
+        gather_seconds=settings.gather_ms / 1000,
+        on_published=lambda _table, _rows, _position: progress.beat("relay"),
+    )
 
 
 def _json(answer: dict[str, Any]) -> Response:

@@ -2,19 +2,16 @@
 
 import asyncio
 import base64
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from deploy.infrastructure import Infrastructure, create_database, drop_database
-from sandbox.client import Client, RefusedError
+from deploy.infrastructure import Infrastructure
+from sandbox.client import Client
 from sandbox.founding import found_world
 from sandbox.installation import INSTALLER, Installation
 from sandbox.world import Organisation, World, person
@@ -22,9 +19,9 @@ from shared.clock import BUSINESS_ZONE
 from shared.keys import KeyStore
 from shared.sealed import Category, seal
 from tests.services.eligibility.neighbours import Neighbours
+from tests.services.serving import installed, until
 
 PROCESSES = ("issuer", "network", "notice", "training")
-HEARING_SECONDS = 20.0
 OPENING = datetime(2025, 3, 3, 9, tzinfo=BUSINESS_ZONE)
 
 WORLD = World(
@@ -79,22 +76,11 @@ def rooms(
     infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Rooms]:
     """The three rooms, with a small federation founded over HTTP."""
-    suffix = secrets.token_hex(6)
-    own = Infrastructure(
-        create_database(infrastructure.postgres_url, f"test_{suffix}"),
-        create_database(infrastructure.keys_url, f"test_{suffix}_keys"),
-        infrastructure.kafka_bootstrap,
-    )
-    folder: Path = tmp_path_factory.mktemp("rooms")
-    installation = Installation(folder, own, prefix=f"{suffix}.", partitions=2, instant=OPENING)
-    started = Rooms(installation)
-    try:
+    folder = tmp_path_factory.mktemp("rooms")
+    with installed(infrastructure, folder, OPENING) as installation:
+        started = Rooms(installation)
         asyncio.run(_start(started))
         yield started
-    finally:
-        installation.stop()
-        drop_database(infrastructure.postgres_url, f"test_{suffix}")
-        drop_database(infrastructure.keys_url, f"test_{suffix}_keys")
 
 
 async def _start(rooms: Rooms) -> None:
@@ -110,23 +96,3 @@ async def _start(rooms: Rooms) -> None:
         someone = person(last.organisation, last.offices[-1])
         for service in ("notice", "training"):
             await until(partial(client.get, someone, service, "/work"))
-
-
-async def until(look: Callable[[], Awaitable[Any]]) -> Any:
-    """What a look finds, once a heard fact or a timer has had its effect."""
-    async with asyncio.timeout(HEARING_SECONDS):
-        while True:
-            try:
-                found = await look()
-            except RefusedError:
-                found = None
-            if found:
-                return found
-            await asyncio.sleep(0.05)
-
-
-async def refusal(asked: Awaitable[Any]) -> tuple[int, str]:
-    """The status and code with which a service says no."""
-    with pytest.raises(RefusedError) as refused:
-        await asked
-    return refused.value.status, refused.value.code

@@ -1,24 +1,22 @@
 """The room over HTTP: heard facts come from the real broker, people act with their own tokens."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from sandbox.client import Client, RefusedError
-from tests.services.eligibility.conftest import Served
+from sandbox.client import Client
 from tests.services.eligibility.neighbours import (
     Neighbours,
     cover_reserved,
     file_registered,
     visits_reconciled,
 )
+from tests.services.serving import Served, refusal, until
 
 HANDLER = "station-1.handler"
 REVIEWER, APPROVER = "county-east.reviewer", "county-east.approver"
-HEARING_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -33,19 +31,6 @@ def neighbours(served: Served) -> Neighbours:
     return served.neighbours()
 
 
-async def until(look: Callable[[], Awaitable[Any]]) -> Any:
-    """What a look finds, once a heard fact has had its effect."""
-    async with asyncio.timeout(HEARING_SECONDS):
-        while True:
-            try:
-                found = await look()
-            except RefusedError:
-                found = None
-            if found:
-                return found
-            await asyncio.sleep(0.05)
-
-
 async def task(client: Client, who: str, status: str, case_id: str) -> Any:
     async def look() -> Any:
         items = (await client.get(who, "eligibility", "/work"))["items"]
@@ -53,12 +38,6 @@ async def task(client: Client, who: str, status: str, case_id: str) -> Any:
         return mine[0]["details"] if mine else None
 
     return await until(look)
-
-
-async def refusal(asked: Awaitable[Any]) -> tuple[int, str]:
-    with pytest.raises(RefusedError) as refused:
-        await asked
-    return refused.value.status, refused.value.code
 
 
 async def test_from_reconciled_visits_to_an_approved_award(

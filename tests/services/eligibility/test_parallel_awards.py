@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sandbox.client import Client, RefusedError
-from tests.services.eligibility.conftest import Served
 from tests.services.eligibility.neighbours import Neighbours, file_registered
+from tests.services.serving import Served
 
 # Twelve months of 720 yuan: what was announced by March 2025 (K11, reading 8).
 LIVING_CAP_FEN = 12 * 72_000

@@ -1,7 +1,6 @@
 """Intake as a running process, one made-up household, and what people do about its case."""
 
 import asyncio
-import secrets
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,15 +13,16 @@ from typing import Any
 from stdnum import luhn
 from stdnum.cn import ric
 
-from deploy.infrastructure import Infrastructure, create_database, drop_database
+from deploy.infrastructure import Infrastructure
 from sandbox.client import Client
 from sandbox.founding import found_world
 from sandbox.installation import INSTALLER, Installation
 from services.eligibility import facts as eligibility
 from services.notice import facts as notice
 from shared.clock import BUSINESS_ZONE
-from tests.services.conftest import WORLD, until
+from tests.services.conftest import WORLD
 from tests.services.eligibility.neighbours import Neighbours
+from tests.services.serving import installed, until
 
 PROCESSES = ("issuer", "network", "intake")
 OPENING = datetime(2025, 3, 3, 9, tzinfo=BUSINESS_ZONE)
@@ -215,21 +215,11 @@ class Case:
 @contextmanager
 def running_intake(infrastructure: Infrastructure, folder: Path) -> Iterator[Intake]:
     """Network and intake as processes, with a small federation founded over HTTP."""
-    suffix = secrets.token_hex(6)
-    own = Infrastructure(
-        create_database(infrastructure.postgres_url, f"test_{suffix}"),
-        create_database(infrastructure.keys_url, f"test_{suffix}_keys"),
-        infrastructure.kafka_bootstrap,
-    )
-    installation = Installation(folder, own, prefix=f"{suffix}.", partitions=2, instant=OPENING)
-    neighbours = Neighbours(own.kafka_bootstrap, installation.prefix, installation.partitions)
-    try:
+    with installed(infrastructure, folder, OPENING) as installation:
+        bootstrap = infrastructure.kafka_bootstrap
+        neighbours = Neighbours(bootstrap, installation.prefix, installation.partitions)
         asyncio.run(_start(Intake(installation, neighbours)))
         yield Intake(installation, neighbours)
-    finally:
-        installation.stop()
-        drop_database(infrastructure.postgres_url, f"test_{suffix}")
-        drop_database(infrastructure.keys_url, f"test_{suffix}_keys")
 
 
 async def _start(rooms: Intake) -> None:

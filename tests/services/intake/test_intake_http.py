@@ -21,7 +21,6 @@ from services.eligibility import facts as eligibility
 from services.notice import facts as notice
 from services.training import facts as training
 from shared.keys import KeyStore
-from tests.services.conftest import refusal, until
 from tests.services.intake.running import (
     ADDRESS,
     APPROVER,
@@ -40,6 +39,7 @@ from tests.services.intake.running import (
     running_intake,
     submission,
 )
+from tests.services.serving import refusal, until
 
 
 @pytest.fixture(scope="module")

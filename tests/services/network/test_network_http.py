@@ -8,7 +8,8 @@ import pytest
 
 from sandbox.client import Client, RefusedError
 from sandbox.installation import INSTALLER
-from tests.services.conftest import Rooms, refusal, until
+from tests.services.conftest import Rooms
+from tests.services.serving import refusal, until
 
 KEEPER = "city.network_keeper"
 

@@ -11,7 +11,8 @@ import httpx
 from sandbox.client import Client
 from services.eligibility import facts as eligibility
 from services.intake import facts as intake
-from tests.services.conftest import Rooms, refusal, until
+from tests.services.conftest import Rooms
+from tests.services.serving import refusal, until
 
 UNION, STATION, REVIEWER = "union-1-1.handler", "station-1.handler", "county-east.reviewer"
 NAME = "欧阳示例"

@@ -4,11 +4,10 @@ Facts of the neighbours come in from the real broker, people act with their own 
 is its own process, and the days pass in the clock file.
 """
 
-import asyncio
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +15,6 @@ from typing import Any
 
 import asyncpg
 import httpx
-import orjson
 import pytest
 
 from sandbox import cards
@@ -27,10 +25,10 @@ from services.intake.facts import Payee
 from services.payout.main import ROOM
 from services.payout.storage import guard_changes, postings_of
 from shared.event_store import recorded_from_row
-from shared.sealed import Category, parse, seal
-from tests.demo.test_restore import command
+from shared.sealed import Category, seal
 from tests.services.eligibility.neighbours import Neighbours, file_registered
-from tests.services.payout.conftest import HEARING_SECONDS, OPENING, STRANGER, Served
+from tests.services.payout.conftest import OPENING, STRANGER, ServedWithKeys
+from tests.services.serving import refusal, until
 
 MAKER, CHECKER = "city.maker", "city.checker"
 CLERK, KEEPER = "city.account_clerk", "city.fund_keeper"
@@ -38,36 +36,17 @@ APPROVER = "county-east.approver"
 
 
 @pytest.fixture
-async def client(served: Served) -> AsyncIterator[Client]:
+async def client(served: ServedWithKeys) -> AsyncIterator[Client]:
     made = served.client()
     yield made
     await made.close()
-
-
-async def until(look: Callable[[], Awaitable[Any]]) -> Any:
-    """What a look finds, once what was heard has had its effect."""
-    async with asyncio.timeout(HEARING_SECONDS):
-        while True:
-            try:
-                found = await look()
-            except RefusedError:
-                found = None
-            if found:
-                return found
-            await asyncio.sleep(0.05)
-
-
-async def refusal(asked: Awaitable[Any]) -> tuple[int, str]:
-    with pytest.raises(RefusedError) as refused:
-        await asked
-    return refused.value.status, refused.value.code
 
 
 @dataclass
 class World:
     """One test's view of the running processes."""
 
-    served: Served
+    served: ServedWithKeys
     client: Client
     neighbours: Neighbours
     fund: str
@@ -193,7 +172,7 @@ class World:
 
 
 @pytest.fixture
-def world(served: Served, client: Client) -> World:
+def world(served: ServedWithKeys, client: Client) -> World:
     served.installation.set_clock(OPENING)
     return World(served, client, served.neighbours(), f"fund-{uuid.uuid4().hex[:8]}")
 
@@ -459,115 +438,6 @@ async def _key_accesses(world: World, end_to_end_id: str) -> list[tuple[str, str
     finally:
         await connection.close()
     return [(row["actor"], row["outcome"]) for row in rows]
-
-
-async def test_an_account_that_does_not_open_keeps_nobody_else_waiting_and_is_paid_once_mended(
-    world: World,
-) -> None:
-    """An altered row and an altered key: told for themselves, counted, mended, and paid once."""
-    await world.credit(100_000)
-    made = world.served.installation
-    fated = households(made.seed, made.rates, lambda f: pays(f, "at_once"), 4)
-    items = []
-    for household in fated:
-        case_id = await world.register(household)
-        award_id = await world.compute(case_id, 500)
-        items.append((case_id, await world.approve(case_id, award_id, 500)))
-    made.kill("bank")
-    await world.pay(items)
-    names = {p["payout_id"]: p["end_to_end_id"] for p in await world.payouts()}
-    well, altered, keyless = (
-        [names[p] for _, p in items[:2]],
-        names[items[2][1]],
-        names[items[3][1]],
-    )
-    asked = {"end_to_end_ids": [*well, altered, keyless, "E" + "0" * 32]}
-    await _alter_row(world, altered)
-    wrapped = await _exchange_key(world, keyless, b"\x00" * 60)
-    answer = await world.client.post("sandbox-bank", "payout", "/bank/accounts", asked)
-    assert (answer["unknown"], answer["erased"]) == (["E" + "0" * 32], [])
-    assert {
-        d["end_to_end_id"]: (d["type"], d["status"]) for d in answer["damaged"]
-    } == dict.fromkeys((altered, keyless), ("urn:bangfu:problem:account-damaged", 500))
-    assert "999999" not in str(answer)
-    assert "sealed:1:" not in str(answer)
-    path = f"/bank/accounts/{altered}"
-    alone = world.client.get("sandbox-bank", "payout", path)
-    assert await refusal(alone) == (500, "account-damaged")
-    made.start("bank")
-    await made.wait_until_ready(["bank"])
-    await until(lambda: _all_credited(world, well))
-    await world.next_day(OPENING)
-    assert not {altered, keyless} & set(await world.ledger())
-    states = {p["end_to_end_id"]: p["state"] for p in await world.payouts()}
-    assert states == {**dict.fromkeys(well, "confirmed"), altered: "sending", keyless: "sending"}
-    assert await _damaged(world) == 2
-    log = (made.folder / "logs" / "payout.log").read_text()
-    assert log.count('"account_damaged"') == 2
-
-    said = await asyncio.to_thread(command, made, "rebuild", "payout", "end_to_end", status=1)
-    assert "已改正" in said
-    await _exchange_key(world, keyless, wrapped)
-    await until(lambda: _all_credited(world, names.values()))
-    await world.next_day(OPENING)
-    assert {p["state"] for p in await world.payouts()} == {"confirmed"}
-    assert [(await world.ledger())[each] for each in names.values()] == [500] * 4
-    assert await _damaged(world) == 0
-
-
-async def _all_credited(world: World, end_to_end_ids: Collection[str]) -> bool:
-    return set(end_to_end_ids) <= set(await world.ledger())
-
-
-async def _damaged(world: World) -> float:
-    async with httpx.AsyncClient() as http:
-        told = (await http.get(world.served.installation.url("payout") + "/metrics")).text
-    [line] = [each for each in told.splitlines() if each.startswith("bangfu_damaged_accounts{")]
-    return float(line.rpartition(" ")[2])
-
-
-async def _alter_row(world: World, end_to_end_id: str) -> None:
-    """One byte of the account's ciphertext, in the read model alone."""
-    connection = await asyncpg.connect(world.served.installation.infrastructure.postgres_url)
-    try:
-        text = await connection.fetchval(ROW, end_to_end_id)
-        token = orjson.loads(text)["account"]
-        other = token[:-8] + ("A" if token[-8] != "A" else "B") + token[-7:]
-        changed = await connection.execute(
-            "UPDATE payout.views SET document = replace(document::text, $2, $3)"
-            " WHERE model = 'end_to_end' AND key = $1",
-            end_to_end_id,
-            token,
-            other,
-        )
-        assert changed == "UPDATE 1"
-    finally:
-        await connection.close()
-
-
-ROW = "SELECT document::text FROM payout.views WHERE model = 'end_to_end' AND key = $1"
-
-
-async def _exchange_key(world: World, end_to_end_id: str, wrapped: bytes) -> bytes:
-    """Other bytes in the place of the account's key; those that were there."""
-    infrastructure = world.served.installation.infrastructure
-    connection = await asyncpg.connect(infrastructure.postgres_url)
-    try:
-        document = orjson.loads(await connection.fetchval(ROW, end_to_end_id))
-    finally:
-        await connection.close()
-    key_id = parse(document["account"]).key_id
-    connection = await asyncpg.connect(infrastructure.keys_url)
-    try:
-        held: bytes = await connection.fetchval(
-            "SELECT wrapped FROM keys.personal_keys WHERE key_id = $1", key_id
-        )
-        await connection.execute(
-            "UPDATE keys.personal_keys SET wrapped = $2 WHERE key_id = $1", key_id, wrapped
-        )
-    finally:
-        await connection.close()
-    return held
 
 
 async def test_a_bank_that_dies_pays_nothing_twice(world: World) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from sandbox.client import Client, RefusedError
 from services.intake import facts as intake
-from tests.services.conftest import Rooms, refusal, until
+from tests.services.conftest import Rooms
 from tests.services.eligibility.neighbours import Neighbours, file_registered
+from tests.services.serving import refusal, until
 
 OFFICER = "city.training_officer"
 
