@@ -18,7 +18,7 @@ import uvloop
 from rich.console import Console
 
 from bench.options import Options
-from bench.report import Result, UnsafeServer, line, show, surroundings
+from bench.report import Result, UnsafeServer, line, plain_loop_ms, show, surroundings
 from deploy.infrastructure import Infrastructure, InfrastructureError, start_infrastructure
 from deploy.native.process import CHECKOUT
 from sandbox.arguments import OneLineParser, real, whole
@@ -74,9 +74,17 @@ def run_benches(
     )
     done: dict[str, dict[str, Any]] = {}
     for name in names:
+        before_ms = plain_loop_ms()
         result = uvloop.run(_run(name, measure))
+        loops_ms = [before_ms, plain_loop_ms()]
         show(result, console)
-        done[name] = {**result.document(), "machine": machine}
+        console.print(
+            "一个空转循环，前后各 a plain loop of Python took "
+            f"{loops_ms[0]} / {loops_ms[1]} ms before and after",
+            style="dim",
+            highlight=False,
+        )
+        done[name] = {**result.document(), "machine": {**machine, "plain_loop_ms": loops_ms}}
         print(line(done[name]), flush=True)
     return done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,6 +60,25 @@ SETTINGS = (
 
 class UnsafeServer(Exception):
     """The server does not keep what it has acknowledged, so its figures would mean nothing."""
+
+
+# Long enough to see a neighbour, short enough to be done before and after every bench.
+LOOPS = 10
+ADDITIONS = 1_000_000
+
+
+def plain_loop_ms() -> float:
+    """Processor time of a loop that does nothing but add, in the mean of ten.
+
+    Figures of two runs can be compared only where this is the same: virtual processors of one
+    machine were seen to differ by a half from one hour to the next.
+    """
+    began = time.process_time()
+    for _ in range(LOOPS):
+        total = 0
+        for number in range(ADDITIONS):
+            total += number
+    return round((time.process_time() - began) / LOOPS * 1000, 1)
 
 
 async def surroundings(postgres_url: str) -> dict[str, str]:

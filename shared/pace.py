@@ -16,7 +16,7 @@ from typing import Final
 
 # How much longer it rests for each second that it lately woke too late, beyond what is usual where
 # there is processor time to spare.
-RESTS_FOR_LATENESS: Final = 30
+RESTS_FOR_LATENESS: Final = 20
 USUAL_LATENESS_SECONDS: Final = 0.002
 LONGEST_REST_SECONDS: Final = 0.8
 # What the last time counts for in what is known of the times before.

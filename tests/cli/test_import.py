@@ -27,7 +27,6 @@ from tests.cli.forms import (
     write_csv,
     write_xlsx,
 )
-from tests.services.conftest import refusal
 from tests.services.intake.running import (
     HANDLER,
     OPENING,
@@ -40,6 +39,7 @@ from tests.services.intake.running import (
     running_intake,
     submission,
 )
+from tests.services.serving import refusal
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 300

@@ -22,7 +22,6 @@ from shared.fact import Recorded
 from tests.faults.commands import command, environment_of
 from tests.faults.lived import SHORT_LEASES
 from tests.services.conftest import WORLD
-from tests.services.conftest import until as until_found
 from tests.services.eligibility.neighbours import Neighbours
 from tests.services.intake.running import (
     HANDLER,
@@ -35,6 +34,7 @@ from tests.services.intake.running import (
     Intake,
     submission,
 )
+from tests.services.serving import until as until_found
 from tests.toy.world import until
 
 PROCESSES: Final = ("issuer", "network", "intake", "eligibility")
