@@ -51,7 +51,7 @@ class ServiceSettings(BaseSettings):
     # cost of a batch is shared by more facts. Under load they rest for longer (shared/pace.py).
     gather_ms: int = Field(default=60, ge=0, le=1000)
     # For the states of the streams used last; a process takes about 120 MiB beside it.
-    cache_mib: int = Field(default=96, ge=1)
+    cache_mib: int = Field(default=192, ge=1)
     # Production asks for one; `none` is for an operator who accepts that a lost disk loses facts.
     standby: Literal["synchronous", "none"] = "synchronous"
     session_timeout_ms: int = Field(default=6000, gt=0)

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from shared.workspace import Entry
 
-MOST_BYTES: Final = 96 * 2**20
+MOST_BYTES: Final = 192 * 2**20
 # The first ones are all weighed, for there is no average yet.
 WEIGHED_FIRST: Final = 16
 WEIGHED_EVERY: Final = 64
