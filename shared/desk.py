@@ -11,8 +11,8 @@ import asyncio
 import random
 import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -37,6 +37,7 @@ from shared.write import TreeMove, Write
 log = structlog.get_logger()
 
 MOST_ATTEMPTS: Final = 20
+TURN_SECONDS: Final = 2.0
 MOST_REPEATS: Final = 6
 # Between two attempts, growing, and by chance, so that those who met do not meet again.
 CONFLICT_PAUSE_SECONDS: Final = 0.005
@@ -246,15 +247,25 @@ class Desk:
         CONTENDED.labels(self.room.name).inc()
         raise Contended
 
-    def _turn_at(self, stream: str) -> asyncio.Lock:
-        """Held by one command on a stream: of two decided side by side one would be in vain.
+    @asynccontextmanager
+    async def _turn_at(self, stream: str) -> AsyncIterator[None]:
+        """For one command on a stream: of two decided side by side one would be in vain.
 
         What other processes and what is heard do to it meanwhile still shows when it is stored.
+        So nobody waits for long: where the database hangs, each is told so in its own time.
         """
         turn = self._turns.get(stream)
         if turn is None:
             turn = self._turns[stream] = asyncio.Lock()
-        return turn
+        has_turn = False
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TURN_SECONDS):
+                    has_turn = await turn.acquire()
+            yield
+        finally:
+            if has_turn:
+                turn.release()
 
     async def _recorded(
         self, done: Done | Refusal, tell: Tell, actor: Actor, subject: str

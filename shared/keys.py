@@ -82,7 +82,7 @@ class MasterKey:
             secret = self._wrapping.decrypt(
                 wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], key_id.encode("ascii")
             )
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # too short to hold a nonce is altered, too
             raise SealedError(f"key {key_id} was altered in the keys database") from None
         return DataKey(key_id, person_id, category, secret)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import Final
 
 # How much longer it rests for each second that it lately woke too late, beyond what is usual where
@@ -53,11 +52,15 @@ class Pace:
         gathering_seconds = self.gathering_seconds(took_seconds)
         stepping_back_seconds = self.stepping_back_seconds()
         if enough is not None:
-            with suppress(TimeoutError):
+            began = time.monotonic()
+            try:
                 async with asyncio.timeout(gathering_seconds):
                     await enough.wait()
+            except TimeoutError:
+                self.woke(time.monotonic() - began - gathering_seconds)
             gathering_seconds = 0.0
         seconds = gathering_seconds + stepping_back_seconds
-        began = time.monotonic()
-        await asyncio.sleep(seconds)
-        self.woke(time.monotonic() - began - seconds)
+        if seconds > 0:
+            began = time.monotonic()
+            await asyncio.sleep(seconds)
+            self.woke(time.monotonic() - began - seconds)

@@ -127,7 +127,7 @@ class Connections:
         self._opening += 1
         connection: asyncpg.Connection | None = None
         try:
-            connection = await asyncpg.connect(self._url, **self._connecting)
+            connection = await self._new_connection()
             if self._check is not None:
                 await self._check(connection)
         except BaseException:
@@ -142,6 +142,14 @@ class Connections:
             raise asyncpg.InterfaceError("the pool is closed")
         self._open.add(connection)
         return connection
+
+    async def _new_connection(self) -> asyncpg.Connection:
+        try:
+            return await asyncpg.connect(self._url, **self._connecting)
+        except asyncpg.InternalServerError as error:
+            # With its disk full a server that has just started again says so (XX000, "could not
+            # write init file"). Nothing was asked of it yet, so it may be asked once more.
+            raise asyncpg.CannotConnectNowError("the server could not begin a session") from error
 
     async def _wait(self) -> asyncpg.Connection | None:
         waiting: asyncio.Future[asyncpg.Connection | None]

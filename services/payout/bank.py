@@ -27,6 +27,7 @@ from services.payout.storage import END_TO_END_MODEL, QUERY_MODEL
 from shared.desk import Contended, Key, KeyReused
 from shared.door import Caller, CommandAnswer, Door, problem_of
 from shared.fact import Actor, canonical
+from shared.keys import KeyRefusedError
 from shared.lease import DATABASE_FAILURES
 from shared.request_body import RequestBody
 from shared.room import UNKNOWN, Refusal, Tell
@@ -174,8 +175,9 @@ async def _opened(
         purpose = f"bank account of {end_to_end_id}"
         try:
             texts = await door.keys.open(set(tokens.values()), caller.actor.person, purpose)
-        except SealedError as error:
-            # Of this payment alone: the others are paid meanwhile.
+        except (SealedError, KeyRefusedError) as error:
+            # Of this payment alone: the others are paid meanwhile. A key of another category than
+            # an account's is refused, so a row that names one is damaged as well.
             seen.note(end_to_end_id, str(payment.get("payout_id")), error)
             return ACCOUNT_DAMAGED
         seen.forget(end_to_end_id)

@@ -13,7 +13,6 @@ from typing import Final
 import structlog
 from prometheus_client import Gauge
 
-from shared.sealed import SealedError
 from shared.telemetry import REGISTRY
 
 log = structlog.get_logger()
@@ -44,7 +43,7 @@ class DamagedAccounts:
         self._seen = {each: at for each, at in self._seen.items() if at > oldest}
         return len(self._seen)
 
-    def note(self, end_to_end_id: str, payout_id: str, error: SealedError) -> None:
+    def note(self, end_to_end_id: str, payout_id: str, error: Exception) -> None:
         """One did not open; the error names keys and fields, never what is in them."""
         if end_to_end_id not in self._seen:  # the bank asks again and again
             told = {"end_to_end_id": end_to_end_id, "payout_id": payout_id, "why": str(error)}

@@ -68,6 +68,20 @@ async def test_of_parallel_commands_in_one_process_none_is_decided_in_vain(world
     assert conflicts._value.get() == before
 
 
+async def test_nobody_waits_for_long_for_a_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the one before hangs with its database, the next is decided beside it."""
+    monkeypatch.setattr(desk, "TURN_SECONDS", 0.05)
+    a = await one_room(world)
+    case = await opened(a)
+    async with a.desk._turn_at(f"tally-{case}"), asyncio.timeout(20):
+        done = await asyncio.gather(
+            *(tell(a, "tally", case, alpha.Count(amount=0)) for _ in range(3))
+        )
+    assert all(isinstance(each, Done) for each in done)
+
+
 async def test_parallel_commands_from_many_streams_never_pass_a_limit(world: World) -> None:
     """A hundred in the pot, forty cases that draw seven each, from two processes."""
     a = await one_room(world)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 
@@ -69,3 +69,13 @@ async def test_who_steps_back_does_so_even_if_there_is_enough() -> None:
     await pace.rest(0.0, enough)
     assert seconds > 0
     assert monotonic() - began >= seconds
+
+
+async def test_who_waits_for_enough_notices_too_that_it_woke_late() -> None:
+    """Something else keeps the processor for fifty milliseconds beyond the end of the gathering."""
+    pace = Pace(0.020)
+    resting = asyncio.create_task(pace.rest(0.0, asyncio.Event()))
+    await asyncio.sleep(0.010)
+    sleep(0.060)  # noqa: ASYNC251 - to hold the loop up is what it is for
+    await resting
+    assert pace.late_seconds > 0.005

@@ -7,6 +7,7 @@ from contextlib import suppress
 import asyncpg
 import pytest
 
+from shared.event_store import is_passing
 from shared.pools import Connections
 from tests.conftest import FreshDatabases
 
@@ -111,3 +112,23 @@ async def test_a_wrong_address_is_told_and_holds_no_place(fresh_databases: Fresh
     for _ in range(3):
         with pytest.raises(asyncpg.InvalidCatalogNameError):
             await asyncio.wait_for(pool.fetchval("SELECT 1"), 20)
+
+
+async def test_a_server_that_can_begin_no_session_may_be_asked_again() -> None:
+    """What PostgreSQL says while its disk is full, once it has started again."""
+    fields = b"SFATAL\0VFATAL\0CXX000\0Mcould not write init file\0\0"
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)  # whether it speaks TLS
+        writer.write(b"N")
+        await reader.read(1000)
+        writer.write(b"E" + (len(fields) + 4).to_bytes(4, "big") + fields)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        full = Connections(f"postgresql://a:b@127.0.0.1:{port}/c", 1, command_timeout=5)
+        with pytest.raises(asyncpg.CannotConnectNowError) as refused:
+            await full.fetchval("SELECT 1")
+        assert is_passing(refused.value)
+        full.terminate()
