@@ -111,7 +111,7 @@ async def broker_is_wiped(disturber: Disturber, *, servers: OwnServers) -> None:
 
 @pytest.fixture(scope="module")
 def lived() -> Iterator[Lived]:
-    """Thirty households through 2025."""
+    """Sixteen households through 2025."""
     plan = Plan(HOUSEHOLDS)
     folder = servers_folder() / "faults-servers"
     servers = OwnServers(folder / "servers")

@@ -128,7 +128,7 @@ async def relay_freezes_in_a_send(disturber: Disturber, *, service: str, wire: S
 
 @pytest.fixture(scope="module")
 def lived(infrastructure: Infrastructure) -> Iterator[Lived]:
-    """Two dozen households through 2025, on a broker behind a wire."""
+    """Sixteen households through 2025, on a broker behind a wire."""
     plan = Plan(HOUSEHOLDS)
     wire = SlowWire()
     kafka = WiredKafka(servers_folder() / "faults-wire", wire)
