@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 from cli.failures import file_failed
 from cli.paths import check_writable
@@ -79,33 +78,31 @@ class OneLineParser(argparse.ArgumentParser):
         raise SystemExit(status)
 
 
+Number = TypeVar("Number", int, float)
+
+
 def whole(least: int, most: int) -> Callable[[str], int]:
     """The type of an option that is a whole number of this range."""
-
-    def read(text: str) -> int:
-        wanted = f"须为 {least} 至 {most} 的整数 must be a whole number from {least} to {most}"
-        try:
-            # Python refuses to convert thousands of digits.
-            number = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(wanted) from None
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(wanted)
-        return number
-
-    return read
+    wanted = f"须为 {least} 至 {most} 的整数 must be a whole number from {least} to {most}"
+    return _within(int, least, most, wanted)
 
 
 def real(least: float, most: float) -> Callable[[str], float]:
     """The type of an option that is a number of this range, and so neither nan nor infinite."""
+    wanted = f"须为 {least:g} 至 {most:g} 的数 must be a number from {least:g} to {most:g}"
+    return _within(float, least, most, wanted)
 
-    def read(text: str) -> float:
-        wanted = f"须为 {least:g} 至 {most:g} 的数 must be a number from {least:g} to {most:g}"
+
+def _within(
+    convert: Callable[[str], Number], least: Number, most: Number, wanted: str
+) -> Callable[[str], Number]:
+    def read(text: str) -> Number:
         try:
-            number = float(text)
-        except ValueError:
+            number = convert(text)
+        except ValueError:  # also of thousands of digits, which Python refuses to convert
             raise argparse.ArgumentTypeError(wanted) from None
-        if not math.isfinite(number) or not least <= number <= most:
+        # Not a number is within no range, however it is compared.
+        if not least <= number <= most:
             raise argparse.ArgumentTypeError(wanted)
         return number
 

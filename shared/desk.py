@@ -11,14 +11,13 @@ import asyncio
 import random
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
-from weakref import WeakValueDictionary
 
 import structlog
 
@@ -31,13 +30,13 @@ from shared.network_copy import NETWORK_KIND, moved_by
 from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
 from shared.stream_cache import MOST_BYTES, StreamCache
 from shared.telemetry import APPENDED_FACTS, CONFLICTS, CONTENDED
+from shared.turns import Turns
 from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
 from shared.write import TreeMove, Write
 
 log = structlog.get_logger()
 
 MOST_ATTEMPTS: Final = 20
-TURN_SECONDS: Final = 2.0
 MOST_REPEATS: Final = 6
 # Between two attempts, growing, and by chance, so that those who met do not meet again.
 CONFLICT_PAUSE_SECONDS: Final = 0.005
@@ -193,8 +192,7 @@ class Desk:
         # Told of each write with facts, once it is stored.
         self.after_write: list[Callable[[Write], None]] = []
         self._cache = StreamCache(cache_bytes)
-        # Kept for as long as somebody holds one or waits for it.
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.turns = Turns()
 
     async def handle(
         self,
@@ -217,7 +215,7 @@ class Desk:
         stream, subject = self._names(tell)
         for attempt in range(MOST_ATTEMPTS):
             try:
-                async with self._turn_at(stream):
+                async with self.turns.at(stream):
                     done = await self._attempt(
                         tell,
                         actor,
@@ -246,26 +244,6 @@ class Desk:
             await asyncio.sleep(random.uniform(0, longest))  # noqa: S311 - no secret in a pause
         CONTENDED.labels(self.room.name).inc()
         raise Contended
-
-    @asynccontextmanager
-    async def _turn_at(self, stream: str) -> AsyncIterator[None]:
-        """For one command on a stream: of two decided side by side one would be in vain.
-
-        What other processes and what is heard do to it meanwhile still shows when it is stored.
-        So nobody waits for long: where the database hangs, each is told so in its own time.
-        """
-        turn = self._turns.get(stream)
-        if turn is None:
-            turn = self._turns[stream] = asyncio.Lock()
-        has_turn = False
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TURN_SECONDS):
-                    has_turn = await turn.acquire()
-            yield
-        finally:
-            if has_turn:
-                turn.release()
 
     async def _recorded(
         self, done: Done | Refusal, tell: Tell, actor: Actor, subject: str

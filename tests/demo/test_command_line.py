@@ -154,8 +154,14 @@ def test_what_was_kept_still_runs_and_can_be_looked_at(kept: Kept) -> None:
     replay = re.search(r"bangfu (replay \S+)", kept.said)
     assert replay is not None
     command = f'source "{kept.folder}/environment"; exec "$0" -P -m cli {replay[1]}'
+    told = in_a_shell("-c", command, sys.executable)
+    assert "ApplicationSubmitted" in told
+
+
+def in_a_shell(*words: str) -> str:
+    """What a shell without any surroundings but the checkout's says to this, if all is well."""
     done = subprocess.run(
-        ["bash", "-c", command, sys.executable],
+        ["bash", *words],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)},
         capture_output=True,
         text=True,
@@ -163,7 +169,7 @@ def test_what_was_kept_still_runs_and_can_be_looked_at(kept: Kept) -> None:
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert "ApplicationSubmitted" in done.stdout
+    return done.stdout
 
 
 def test_a_request_can_be_tried_with_a_token_as_it_was_said(kept: Kept) -> None:
@@ -177,16 +183,8 @@ def test_a_request_can_be_tried_with_a_token_as_it_was_said(kept: Kept) -> None:
     )
     curl = curl.replace("curl -s -H", f'{sys.executable} -c "{ask}"').replace("Authorization: ", "")
     commands = f'. "{kept.folder}/environment"; {export.replace("./run token", token)}; {curl}'
-    done = subprocess.run(
-        ["bash", "-ec", commands],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "items" in done.stdout
+    told = in_a_shell("-ec", commands)
+    assert "items" in told
 
 
 @pytest.mark.parametrize("words", [[], ["nobody"], ["union-1-1.handler", "x"]], ids=str)

@@ -10,7 +10,7 @@ from functools import partial
 import asyncpg
 import pytest
 
-from shared import desk
+from shared import desk, turns
 from shared.desk import Contended, Done, KeyReused
 from shared.event_store import Conflict, EventStore
 from shared.fact import GENESIS_HASH, Recorded, chain_hash
@@ -72,10 +72,10 @@ async def test_nobody_waits_for_long_for_a_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the one before hangs with its database, the next is decided beside it."""
-    monkeypatch.setattr(desk, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "LONGEST_WAIT_SECONDS", 0.05)
     a = await one_room(world)
     case = await opened(a)
-    async with a.desk._turn_at(f"tally-{case}"), asyncio.timeout(20):
+    async with a.desk.turns.at(f"tally-{case}"), asyncio.timeout(20):
         done = await asyncio.gather(
             *(tell(a, "tally", case, alpha.Count(amount=0)) for _ in range(3))
         )

@@ -197,18 +197,23 @@ BEGIN
     RETURN destroyed;
 END $$;
 
--- Ties a login role to its service. The runner of migrations calls it, nobody else may.
+-- Ties a login role to its service; the runner of migrations calls it, nobody else may. Functions of
+-- later steps are named here, too, once for all: it grants those that are there. Those that erase ask
+-- for the right to do so themselves.
 CREATE OR REPLACE FUNCTION grant_service(service text, role name) RETURNS void
 LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
-    schema_name text := current_schema();
+    granted regprocedure;
 BEGIN
     INSERT INTO service_roles AS r (role, service) VALUES (grant_service.role, grant_service.service)
     ON CONFLICT ON CONSTRAINT service_roles_pkey DO UPDATE SET service = excluded.service;
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', schema_name, role);
-    EXECUTE format(
-        'GRANT EXECUTE ON FUNCTION %1$I.master_key_fingerprint(text), '
-        '%1$I.ensure_keys(text[], text[], text[], bytea[]), '
-        '%1$I.open_keys(text[], text, text), %1$I.destroy_keys(text, text) TO %2$I',
-        schema_name, role);
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), role);
+    FOR granted IN
+        SELECT p.oid FROM pg_proc p
+        WHERE p.pronamespace = current_schema()::regnamespace AND p.proname IN (
+            'master_key_fingerprint', 'ensure_keys', 'open_keys', 'open_keys_of_looks',
+            'destroy_keys', 'list_erasures', 'replay_erasures', 'applied_migrations')
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', granted, role);
+    END LOOP;
 END $$;

@@ -56,21 +56,3 @@ BEGIN
     WHERE EXISTS (SELECT FROM marked m WHERE m.person_id = t.p)
        OR EXISTS (SELECT FROM gone g WHERE g.person_id = t.p);
 END $$;
-
--- As before, with the two functions above, which ask for the right to erase themselves.
-CREATE OR REPLACE FUNCTION grant_service(service text, role name) RETURNS void
-LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
-DECLARE
-    schema_name text := current_schema();
-BEGIN
-    INSERT INTO service_roles AS r (role, service) VALUES (grant_service.role, grant_service.service)
-    ON CONFLICT ON CONSTRAINT service_roles_pkey DO UPDATE SET service = excluded.service;
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', schema_name, role);
-    EXECUTE format(
-        'GRANT EXECUTE ON FUNCTION %1$I.master_key_fingerprint(text), '
-        '%1$I.ensure_keys(text[], text[], text[], bytea[]), '
-        '%1$I.open_keys(text[], text, text), %1$I.destroy_keys(text, text), '
-        '%1$I.list_erasures(), '
-        '%1$I.replay_erasures(text[], text[], text[], timestamptz[]) TO %2$I',
-        schema_name, role);
-END $$;
