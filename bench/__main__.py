@@ -21,7 +21,7 @@ from bench.options import Options
 from bench.report import Result, UnsafeServer, line, plain_loop_ms, show, surroundings
 from deploy.infrastructure import Infrastructure, InfrastructureError, start_infrastructure
 from deploy.native.process import CHECKOUT
-from sandbox.arguments import OneLineParser, real, whole
+from sandbox.arguments import OneLineParser, program, real, whole
 from shared.garbage import collect_seldom
 
 BENCHES: Final = ("append", "read", "load", "rebuild", "tail", "journey")
@@ -89,6 +89,7 @@ def run_benches(
     return done
 
 
+@program
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = command_line()
     chosen = parser.parse_args(arguments)
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with start_infrastructure(FOLDER) as infrastructure:
             done = run_benches(names, infrastructure, chosen)
     except (InfrastructureError, UnsafeServer) as error:
-        parser.fail(f"无法测量 cannot measure: {error}")
+        parser.fail(str(error))
     shutil.rmtree(FOLDER, ignore_errors=True)
     if chosen.name == "all":
         print(line({"bench": "all", "benches": done}), flush=True)

@@ -8,10 +8,10 @@ here, so none of them sees to that itself. A fault of the program stays a traceb
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, NoReturn, get_args
 
 import typer
 from typer._click.core import Context
@@ -26,7 +26,8 @@ from typer._click.exceptions import (
 from typer._click.formatting import HelpFormatter
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from cli.failures import failed
+from cli.failures import failed, output_failed
+from cli.output import guarded
 from cli.strict_json import printable
 from cli.surroundings import REFUSED, keep_libraries_quiet, refuse
 
@@ -114,6 +115,11 @@ class Group(TyperGroup):
         )
         if not standalone_mode:
             return plain()
+        with guarded(output_failed):
+            return self._run_to_the_end(plain)
+
+    @staticmethod
+    def _run_to_the_end(plain: Callable[[], Any]) -> NoReturn:
         try:
             status = plain()
         except NoArgsIsHelpError as asked:
@@ -157,7 +163,7 @@ def usage_line(error: UsageError) -> str:
             return f"{_name(error.param)}: {_expected(error)}"
     if error.message.startswith(_EXTRA):
         extra = printable(error.message.partition("(s) ")[2].strip("()"), _LONGEST)
-        return f"多余的参数 too many arguments: {extra}"
+        return f"{extra}: 多余的参数 too many arguments"
     return printable(error.message, 5 * _LONGEST)
 
 

@@ -22,7 +22,6 @@ SHIPPED_PARAMETERS: Final = (
 )
 STANDARD_INPUT: Final = "-"
 REFUSED: Final = 2
-UNWRITTEN: Final = 1
 
 _CONTRADICTIONS: Final = {
     "effective_from": "两个版本同日生效",
@@ -42,20 +41,14 @@ def decide(
     """按规则回答资格、金额与公示期问题 answer questions of class, award and notice."""
     try:
         if file == STANDARD_INPUT == parameters:
-            raise BadInput("parameters", (), "标准输入只能读一次 standard input is read once")
-        questions = _bytes_of(file, "questions")
-        chosen = None if parameters is None else _bytes_of(parameters, "parameters")
+            raise BadInput("--parameters", (), "标准输入只能读一次 standard input is read once")
+        questions = _bytes_of(file, "FILE")
+        chosen = None if parameters is None else _bytes_of(parameters, "--parameters")
         answers = answers_to(questions, chosen)
     except BadInput as refused:
         typer.echo(str(refused), err=True)
         raise typer.Exit(REFUSED) from None
-    try:
-        typer.echo(written(answers), nl=False)
-    except BrokenPipeError:
-        raise  # whoever read has seen enough: typer ends the command without a word
-    except OSError as error:
-        typer.echo(f"无法写出答案 answers cannot be written ({error.strerror})", err=True)
-        raise typer.Exit(UNWRITTEN) from None
+    typer.echo(written(answers), nl=False)
 
 
 def answers_to(questions: bytes, parameters: bytes | None = None) -> list[Answer]:

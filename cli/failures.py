@@ -7,10 +7,13 @@ named the server. A driver's own message may quote an address with its password;
 from __future__ import annotations
 
 import errno
+import os
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from cli.output import NAMED, OutputError
 from cli.strict_json import printable
 
 LONGEST_PATH: Final = 300
@@ -34,10 +37,24 @@ _OF_FILES: Final = {
 }
 
 
+# Of these no server knows anything, whatever was being done: they are this machine's alone.
+_OF_THIS_MACHINE: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EFBIG)
+)
+
+
 def file_failed(path: Path, error: OSError) -> str:
     """One line on a file that can't be used."""
-    why = _OF_FILES.get(error.errno or 0, f"无法使用 cannot be used ({error.strerror})")
-    return f"{why}: {printable(str(path), LONGEST_PATH)}"
+    return f"{_why(error)}: {printable(str(path), LONGEST_PATH)}"
+
+
+def output_failed(error: OutputError) -> str:
+    """One line on standard output that took no more."""
+    return f"{NAMED}: {_why(error)}"
+
+
+def _why(error: OSError) -> str:
+    return _OF_FILES.get(error.errno or 0, f"无法使用 cannot be used ({error.strerror})")
 
 
 def failed(
@@ -48,8 +65,8 @@ def failed(
     ``arguments`` are the paths that were given, by name; ``database`` is the setting that the
     database of this moment was named by.
     """
-    if isinstance(error, BrokenPipeError):
-        return None  # whoever read has seen enough: typer ends the command without a word
+    if isinstance(error, BrokenPipeError | OutputError):
+        return None  # standard output's, which the program as a whole sees to (cli/output.py)
     if isinstance(error, OSError) and isinstance(error.filename, str):
         path = Path(error.filename)
         return f"{_named(path, arguments or {})}: {file_failed(path, error)}"
@@ -91,10 +108,24 @@ def _server_failed(error: BaseException, database: str) -> str | None:
             return "BANGFU_CLOCK_FILE: 无法读取时钟文件 the clock's file cannot be read"
         case asyncpg.PostgresError() | asyncpg.InterfaceError():
             return f"{database}: {_database_said(error)} ({name})"
-        case OSError() | TimeoutError():
+        case OSError() if error.errno not in _OF_THIS_MACHINE and _came_through(error, "asyncpg"):
             return f"{database}: 数据库无应答 the database does not answer ({name})"
+        case OSError() if error.errno not in _OF_THIS_MACHINE and _came_through(error, "aiokafka"):
+            return f"{KAFKA}: 卡夫卡无应答 Kafka does not answer ({name})"
+        case OSError() if error.errno:
+            said = printable(os.strerror(error.errno), LONGEST_PATH)
+            return f"操作系统 operating system: 拒绝 refuses ({said})"
         case _:
             return None
+
+
+def _came_through(error: BaseException, package: str) -> bool:
+    """Whether this package's code was under way when it was raised: then it is its server's."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(
+        str(frame.f_globals.get("__name__", "")).partition(".")[0] == package
+        for frame, _line in frames
+    )
 
 
 def _database_said(error: BaseException) -> str:

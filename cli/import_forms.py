@@ -77,7 +77,7 @@ def import_forms(
     for line in _summary(run, lines, checked_only=check):
         typer.echo(line)
     if run.stopped:
-        refuse(f"未完成，可再次运行，不会重复录入 not finished, run it again: {run.stopped}")
+        refuse(f"{run.stopped}；未完成，可再次运行，不会重复录入 not finished, run it again")
     if lines.bad_rows:
         raise typer.Exit(SOME_BAD)
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cli.failures import file_failed
+from cli.output import OutputError
 from cli.surroundings import refuse
 
 
@@ -21,7 +22,7 @@ def named(argument: str, path: Path) -> Iterator[None]:
     """Whatever the file system says within is told of this argument, and ends the command."""
     try:
         yield
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError):
         raise
     except OSError as error:
         refuse(f"{argument}: {file_failed(path, error)}")

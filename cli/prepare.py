@@ -69,7 +69,7 @@ def prepare(
             )
         )
     except MigrationError as error:
-        refuse(f"无法准备 cannot prepare: {error}")
+        refuse(f"{DATABASES}: 无法准备 cannot prepare: {error}")
     except asyncpg.InsufficientPrivilegeError:
         refuse(f"{DATABASES}: 须可建角色与模式 must be of roles that may create roles and schemas")
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:

@@ -111,7 +111,7 @@ def release(
     """放行：再试一次，其后依次而行 try it once more, and then what waits behind it, in order."""
     [name] = chosen(service)
     if bool(held_ids) == all_:
-        refuse("ID 与 --all 须择一 name ids or --all, one of them")
+        refuse("ID, --all: 须择一 name ids or --all, one of them")
     went = asked(lambda connection: _release(connection, name, held_ids or [], wait))
     if not went:
         raise typer.Exit(DIFFERENT)
@@ -237,7 +237,7 @@ async def _discard(
     place = await quarantine.stated(connection, service, shown.held.key, fact_id)
     if place is None:
         raise NotPossibleError(
-            f"{service} {held_id}: 先前已生效，未弃置 it had taken effect before: not discarded"
+            f"ID: {service} {held_id} 先前已生效，未弃置 it had taken effect before: not discarded"
         )
     typer.echo(f"{service} {held_id}: 已弃置 discarded, stated in {place[0]} {place[1]}")
     return True

@@ -70,7 +70,7 @@ def rebuild(
             f"（现有 of those there are） {error}"
         )
     except RebuildBusy as error:
-        refuse(f"暂时无法重建 cannot rebuild now: {error}")
+        refuse(f"SERVICE: 暂时无法重建 cannot rebuild now: {error}")
     if json:
         typer.echo(orjson.dumps(document(result), option=orjson.OPT_INDENT_2).decode())
     else:

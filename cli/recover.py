@@ -46,11 +46,17 @@ def recover(
             regained = asyncio.run(recovered(surroundings, service, hear_again=hear_again))
             learned = asyncio.run(_learned(surroundings)) if service == INTAKE else 0
         except RecoveryRefused as refusal:
-            refuse(f"不能取回 cannot recover {service}: {refusal}")
+            refuse(f"SERVICES: 不能取回 cannot recover {service}: {refusal}")
         except LeaseLostError:
-            refuse(f"不能取回 cannot recover {service}: 另一命令正在进行 another command is at it")
+            refuse(
+                f"SERVICES: 不能取回 cannot recover {service}:"
+                " 另一命令正在进行 another command is at it"
+            )
         except (KeyRefusedError, MasterKeyMismatchError, SealedError) as error:
-            refuse(f"BANGFU_KEYS_URL, BANGFU_MASTER_KEY: {type(error).__name__}")
+            refuse(
+                f"BANGFU_KEYS_URL, BANGFU_MASTER_KEY: 密钥不符 not the keys of this log"
+                f" ({type(error).__name__})"
+            )
         for line in _lines(service, regained):
             typer.echo(line)
         if hear_again:

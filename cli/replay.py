@@ -122,9 +122,9 @@ async def replayed(
     known = bool(log.entries or any(f.stream for f in log.findings))
     if person and not (known and log.may_be_seen_by(person, INTAKE, today)):
         # One answer for what is not there and for what one may not see.
-        raise Refused("没有这一案件，或无权查看 no such case, or not yours to see")
+        raise Refused("CASE: 没有这一案件，或无权查看 no such case, or not yours to see")
     if not known:
-        raise Refused("没有这一案件 no such case")
+        raise Refused("CASE: 没有这一案件 no such case")
     document = document_of(log, *words(), as_of, valid_on)
     if not with_data:
         for fact in document["facts"]:
@@ -166,7 +166,7 @@ async def _person(surroundings: Surroundings, token: str) -> str:
     try:
         return (await verifier.verify(token)).subject
     except Problem as problem:
-        raise Refused(f"{problem.title_zh} {problem.title_en}") from None
+        raise Refused(f"--token, BANGFU_TOKEN: {problem.title_zh} {problem.title_en}") from None
     finally:
         await verifier.aclose()
 
@@ -215,7 +215,9 @@ def _master_key(surroundings: Surroundings) -> bytes:
         # `from None`: the cause would carry the secret.
         raise Refused("BANGFU_MASTER_KEY: 须为 base64 must be base64") from None
     if len(key) not in (0, MASTER_KEY_BYTES):
-        raise Refused(f"BANGFU_MASTER_KEY: 须为 must be {MASTER_KEY_BYTES} bytes")
+        raise Refused(
+            f"BANGFU_MASTER_KEY: 须为 {MASTER_KEY_BYTES} 字节 must be {MASTER_KEY_BYTES} bytes"
+        )
     return key
 
 

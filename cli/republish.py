@@ -46,9 +46,9 @@ def republish(
             _republish(surroundings, service, replace=replace, new_name=new_name, wait=wait)
         )
     except RepublishRefused as refusal:
-        refuse(f"不能重发 cannot republish: {refusal}")
+        refuse(f"SERVICE: 不能重发 cannot republish: {refusal}")
     except LeaseLostError:
-        refuse("不能重发 cannot republish: 另一命令正在进行 another command is at it")
+        refuse("SERVICE: 不能重发 cannot republish: 另一命令正在进行 another command is at it")
     if not is_done:
         raise typer.Exit(NOT_DONE)
 

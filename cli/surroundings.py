@@ -63,7 +63,9 @@ class Surroundings(BaseSettings):
         cls, value: Path | None, info: ValidationInfo
     ) -> Path | None:
         if value is not None and info.data.get("mode", "production") == "production":
-            raise ValueError("business time may not be simulated in production mode")
+            raise ValueError(
+                "生产模式不得模拟业务时间 business time may not be simulated in production"
+            )
         return value
 
     @property
@@ -78,7 +80,10 @@ class Surroundings(BaseSettings):
         except (binascii.Error, ValueError):
             key = b""
         if len(key) != MASTER_KEY_BYTES:
-            refuse(f"BANGFU_MASTER_KEY: 须为 must be {MASTER_KEY_BYTES} bytes in base64")
+            refuse(
+                f"BANGFU_MASTER_KEY: 须为 {MASTER_KEY_BYTES} 字节的 base64"
+                f" must be {MASTER_KEY_BYTES} bytes in base64"
+            )
         return key
 
     def need(self, *names: str) -> None:

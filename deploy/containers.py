@@ -140,7 +140,8 @@ def _compose(*words: str, environment: dict[str, str] | None = None) -> str:
     if done.returncode != 0:
         asked = f"docker compose {words[0]}"
         raise InfrastructureError(
-            f"{asked} failed (BANGFU_INFRASTRUCTURE=native goes without):\n{done.stderr.strip()}"
+            f"{asked}: 失败 failed（BANGFU_INFRASTRUCTURE=native 可不用它 goes without it）:"
+            f"\n{done.stderr.strip()}"
         )
     return done.stdout
 

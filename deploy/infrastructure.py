@@ -182,7 +182,7 @@ def _from_environment() -> Infrastructure | None:
     missing = [VARIABLES[name] for name, value in values.items() if not value]
     if missing:
         raise InfrastructureError(
-            f"请一并设置，或三者皆不设 set {' and '.join(missing)} as well, or none of the three"
+            f"{', '.join(missing)}: 请一并设置，或三者皆不设 set as well, or none of the three"
         )
     return Infrastructure(**values)
 
@@ -191,7 +191,7 @@ def _chosen() -> str:
     wish = os.environ.get("BANGFU_INFRASTRUCTURE", "")
     if wish not in ("", "native", "containers"):
         raise InfrastructureError(
-            "BANGFU_INFRASTRUCTURE: 须为 must be native, containers, 或不设 or not set"
+            "BANGFU_INFRASTRUCTURE: 须为 native、containers 或不设 must be one of these, or not set"
         )
     return wish or ("containers" if containers.engine_answers() else "native")
 
@@ -230,7 +230,9 @@ def _answer(keeper: subprocess.Popen[str], folder: Path) -> dict[str, str]:
         readable, _, _ = select.select([output], [], [], START_SECONDS)
         line = output.readline() if readable else ""
     if not line:
-        raise InfrastructureError(f"no servers:\n{last_lines(folder / 'keeper.log')}")
+        raise InfrastructureError(
+            f"服务器未能启动 no servers:\n{last_lines(folder / 'keeper.log')}"
+        )
     answer: dict[str, str] = json.loads(line)
     if "error" in answer:
         raise InfrastructureError(answer["error"])

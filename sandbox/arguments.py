@@ -9,10 +9,12 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
-from cli.failures import file_failed
+from cli.failures import file_failed, output_failed
+from cli.output import guarded
 from cli.paths import check_writable
 from cli.strict_json import printable
 
@@ -73,9 +75,22 @@ class OneLineParser(argparse.ArgumentParser):
     def fail(self, message: str, status: int = 2) -> NoReturn:
         """End with what went wrong; what servers wrote of it may stand in further lines."""
         lines = [printable(line, _LONGEST) for line in message.splitlines() if line]
-        name = self.prog.removeprefix("./run ")
-        print(f"{name}: " + "\n".join(lines), file=sys.stderr)
+        print("\n".join(lines), file=sys.stderr)
         raise SystemExit(status)
+
+
+Given = ParamSpec("Given")
+
+
+def program(main: Callable[Given, None]) -> Callable[Given, None]:
+    """The whole of a program: standard output that takes no more ends it with one line, too."""
+
+    @wraps(main)
+    def run(*given: Given.args, **named: Given.kwargs) -> None:
+        with guarded(output_failed):
+            main(*given, **named)
+
+    return run
 
 
 Number = TypeVar("Number", int, float)

@@ -72,6 +72,7 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         self._taking = False
         self._worked_on: date | None = None
         self._asked_again_at = time.monotonic()
+        self._asked_again_up_to = ""
 
     # Instructions
 
@@ -207,9 +208,15 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         }
 
     async def _ask_again(self, today: date) -> None:
-        """For the accounts that payout could not open so far."""
-        waiting = self._ledger.without_account(MOST_RECORDS)
-        if not waiting or time.monotonic() - self._asked_again_at < ASK_AGAIN_SECONDS:
+        """For the accounts that payout could not open so far, as many as one question may name.
+
+        The next question goes on behind them: those that never open keep none from being asked for.
+        """
+        if time.monotonic() - self._asked_again_at < ASK_AGAIN_SECONDS:
+            return
+        waiting = self._ledger.without_account(MOST_RECORDS, after=self._asked_again_up_to)
+        self._asked_again_up_to = waiting[-1] if len(waiting) == MOST_RECORDS else ""
+        if not waiting:
             return
         fates = await self._fates(waiting)
         self._asked_again_at = time.monotonic()

@@ -190,10 +190,12 @@ class Ledger:
         if accepts and given.rowcount:
             self._report(end_to_end_id, "accepted", today, copies)
 
-    def without_account(self, limit: int) -> list[str]:
-        """Orders whose accounts could not be had so far."""
+    def without_account(self, limit: int, after: str = "") -> list[str]:
+        """Orders whose accounts could not be had so far, by their ids; those after this one."""
         rows = self._db.execute(
-            "SELECT end_to_end_id FROM payments WHERE state = ? LIMIT ?", (WITHOUT_ACCOUNT, limit)
+            "SELECT end_to_end_id FROM payments WHERE state = ? AND end_to_end_id > ?"
+            " ORDER BY end_to_end_id LIMIT ?",
+            (WITHOUT_ACCOUNT, after, limit),
         )
         return [row["end_to_end_id"] for row in rows]
 

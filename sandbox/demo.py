@@ -30,7 +30,7 @@ from deploy.infrastructure import (
     start_detached,
     start_infrastructure,
 )
-from sandbox.arguments import OneLineParser, file_to_write, whole
+from sandbox.arguments import OneLineParser, file_to_write, program, whole
 from sandbox.installation import CHECKOUT, Installation, StartError
 from sandbox.look_on import own_databases, say_how_to_look_on
 from sandbox.outcomes import Outcomes, read_outcomes
@@ -187,6 +187,7 @@ def _report(run: Run, outcomes: Outcomes, figures: dict[str, Any], faults: list[
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
 
+@program
 def main() -> None:
     """Run the demo on its own servers."""
     parser = command_line()
@@ -202,7 +203,7 @@ def main() -> None:
             with start_infrastructure(folder / "servers") as servers:
                 status = uvloop.run(run_demo(chosen, own_databases(servers, name), folder))
     except (InfrastructureError, StartError, RestlessError) as error:
-        parser.fail(f"未能运行 could not run: {error}", status=1)
+        parser.fail(str(error), status=1)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     raise SystemExit(1 if status else 0)

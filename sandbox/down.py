@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from deploy.infrastructure import stop_detached
-from sandbox.arguments import OneLineParser
+from sandbox.arguments import OneLineParser, program
 from sandbox.installation import CHECKOUT, STATE_FILE, stop_recorded
 
 
+@program
 def main() -> None:
     """By the process ids that were recorded, and only if they are still the same processes."""
     OneLineParser(prog="./run down", description=__doc__).parse_args()

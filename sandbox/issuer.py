@@ -238,13 +238,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     secret = os.environ.get(SECRET_VARIABLE, "")
     if not secret:
-        _refuse(f"{SECRET_VARIABLE} is not set")
+        _refuse(f"{SECRET_VARIABLE}: 未设置 is not set")
     try:
         people = _people_from(asked.people)
         people()
+    except (OSError, ValueError) as error:
+        _refuse(f"--people: 无法使用 cannot be used: {error}")
+    try:
         listening = loopback_socket(asked.host, asked.port)
     except (OSError, ValueError) as error:
-        _refuse(f"sandbox issuer: {error}")
+        _refuse(f"--host, --port: 无法使用 cannot be used: {error}")
     asyncio.run(serve(listening, people, secret))
 
 

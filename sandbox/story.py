@@ -48,6 +48,3 @@ class Story:
         """What was noted for today or before, taken off the agenda."""
         days = sorted(day for day in self.agenda if day <= today)
         return [errand for day in days for errand in self.agenda.pop(day)]
-
-    def next_day(self) -> date | None:
-        return min(self.agenda, default=None)

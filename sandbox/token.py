@@ -11,13 +11,14 @@ from typing import Final
 
 import httpx
 
-from sandbox.arguments import OneLineParser
+from sandbox.arguments import OneLineParser, program
 from sandbox.issuer import SECRET_VARIABLE
 
 ISSUER: Final = "BANGFU_ISSUER"
 ANSWER_SECONDS: Final = 10.0
 
 
+@program
 def main() -> None:
     """Print the token alone, so that a shell can take it."""
     parser = OneLineParser(prog="./run token", description=__doc__)

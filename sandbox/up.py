@@ -9,7 +9,7 @@ from datetime import datetime
 from rich.console import Console
 
 from deploy.infrastructure import InfrastructureError, start_detached
-from sandbox.arguments import OneLineParser
+from sandbox.arguments import OneLineParser, program
 from sandbox.installation import CHECKOUT, Installation, StartError
 from sandbox.look_on import own_databases, say_how_to_look_on
 from sandbox.rest import RestlessError
@@ -31,6 +31,7 @@ async def _up() -> None:
         say_how_to_look_on(run, console)
 
 
+@program
 def main() -> None:
     """Start everything, detached; a second call starts a second installation beside the first."""
     parser = OneLineParser(prog="./run up", description=__doc__)
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         asyncio.run(_up())
     except (InfrastructureError, StartError, RestlessError) as error:
-        parser.fail(f"未能启动 could not start: {error}", status=1)
+        parser.fail(str(error), status=1)
     except KeyboardInterrupt:
         print("已中断，停止用 interrupted; stop what runs with: ./run down", file=sys.stderr)
         raise SystemExit(130) from None

@@ -14,7 +14,8 @@ def checked_dsn(value: str) -> str:
     """The address of a database, if the client can read it; its error would quote the password."""
     if value and not _has_address(value, ("postgresql", "postgres")):
         raise ValueError(
-            "must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE, escaped as URLs are"
+            "须为 must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE，特殊字符按网址转义"
+            " escaped as URLs are"
         )
     return value
 
@@ -22,14 +23,16 @@ def checked_dsn(value: str) -> str:
 def checked_http_url(value: str) -> str:
     """The address of a service over HTTP."""
     if value and not _has_address(value, ("http", "https")):
-        raise ValueError("must be http://HOST:PORT or https://HOST:PORT")
+        raise ValueError("须为 must be http://HOST:PORT 或 or https://HOST:PORT")
     return value
 
 
 def checked_bootstrap(value: str) -> str:
     """Kafka's brokers, as HOST:PORT with commas between."""
     if value and not all(_has_address(f"kafka://{each}", ("kafka",)) for each in value.split(",")):
-        raise ValueError("must be HOST:PORT, with commas between several")
+        raise ValueError(
+            "须为 HOST:PORT，多个以逗号分隔 must be HOST:PORT, with commas between several"
+        )
     return value
 
 

@@ -37,10 +37,6 @@ class Version(Generic[Value]):
     effective_to: date | None = None
     source: str | None = None
 
-    def holds_on(self, day: date) -> bool:
-        """Say whether `day` lies within this version's own bounds."""
-        return self.effective_from <= day and not self.has_passed(day)
-
     def has_passed(self, day: date) -> bool:
         """Say whether the last day of this version lies before `day`."""
         return self.effective_to is not None and self.effective_to < day

@@ -26,7 +26,6 @@ BORN: Final = "bangfu.topic.born"
 
 # Fen and other whole numbers that survive every JSON reader (RFC 8785 profile: |n| <= 2^53 - 1).
 Fen = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
-SignedFen = Annotated[int, Field(strict=True, ge=-(2**53) + 1, le=2**53 - 1)]
 Count = Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)]
 
 

@@ -4,8 +4,6 @@ A mask never tells the length of free text, the day of birth in an ID number, or
 than a person needs to recognise their own.
 """
 
-from shared.sealed import Category
-
 _PAIRS = (
     "欧阳太史端木上官司马东方独孤南宫万俟闻人夏侯诸葛尉迟公羊赫连澹台皇甫宗政濮阳公冶"
     "太叔申屠公孙慕容仲孙钟离长孙宇文司徒鲜于司空闾丘令狐百里呼延东郭南门轩辕"
@@ -43,14 +41,3 @@ def mask_phone(number: str) -> str:
     if len(number) < 11:
         return HIDDEN
     return number[:3] + "*" * (len(number) - 3 - VISIBLE_AT_END) + number[-VISIBLE_AT_END:]
-
-
-def mask(category: Category, value: str) -> str:
-    """A mask for a value of which only the category is known."""
-    match category:
-        case Category.IDENTITY:
-            return mask_id(value) if value[:1].isdigit() else mask_name(value)
-        case Category.ACCOUNT:
-            return mask_account(value)
-        case Category.HEALTH | Category.FREE_TEXT:
-            return HIDDEN

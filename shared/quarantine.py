@@ -173,8 +173,8 @@ async def release(connection: asyncpg.Connection, service: str, held_id: int) ->
         row = await _to_decide_on(connection, service, held_id)
         if row["reason"] not in QUARANTINED:
             raise NotPossibleError(
-                f"{service} {held_id} 并未隔离，会自行放行 is not quarantined ({row['reason']}): "
-                "it leaves by itself"
+                f"ID: {service} {held_id} 并未隔离，会自行放行 is not quarantined "
+                f"({row['reason']}): it leaves by itself"
             )
         await connection.execute(
             f"UPDATE {service}.held SET released = true WHERE held_id = $1",  # noqa: S608 - as above
@@ -201,7 +201,7 @@ async def ask_discard(
         row = await _to_decide_on(connection, service, held_id)
         if row["reason"] not in DISCARDABLE:
             raise NotPossibleError(
-                f"{service} {held_id} 并未隔离 is not quarantined ({row['reason']}): "
+                f"ID: {service} {held_id} 并未隔离 is not quarantined ({row['reason']}): "
                 "it waits for the one before it"
             )
         stream, version = await _passes(connection, service, row, skip_version=skip_version)
@@ -284,16 +284,16 @@ async def _refuse_unless_strange(
     stream, _, version = arrival.waits_for.rpartition(" ")
     if await _is_in_a_log(connection, stream, int(version)):
         raise NotPossibleError(
-            f"{service} {arrival.held_id} 所等者在日志中，将会到来 what it waits for is in the log "
-            f"({arrival.waits_for}) and will come: look at its service and relay"
+            f"ID: {service} {arrival.held_id} 所等者在日志中，将会到来 what it waits for is in "
+            f"the log ({arrival.waits_for}) and will come: look at its service and relay"
         )
     recorded = arrival.recorded
     if recorded is not None and await _is_in_a_log(
         connection, recorded.stream, recorded.version, recorded.hash
     ):
         raise NotPossibleError(
-            f"{service} {arrival.held_id} 是日志中的事实，其原因却无处可寻 is a fact of a log, and "
-            f"its cause ({arrival.waits_for}) is in none: bangfu verify"
+            f"ID: {service} {arrival.held_id} 是日志中的事实，其原因却无处可寻 is a fact of a log, "
+            f"and its cause ({arrival.waits_for}) is in none: bangfu verify"
         )
 
 
@@ -357,7 +357,8 @@ async def _to_decide_on(
     row = await _row(connection, service, held_id)
     if row["decided"] == "to be discarded":
         raise NotPossibleError(
-            f"{service} {held_id} 已决定弃置 is to be discarded already: {row['discard_reason']}"
+            f"ID: {service} {held_id} 已决定弃置 is to be discarded already: "
+            f"{row['discard_reason']}"
         )
     return row
 
@@ -372,10 +373,10 @@ async def _row(connection: asyncpg.Connection, service: str, held_id: int) -> as
     )
     if gone is not None:
         raise NotPossibleError(
-            f"{service} {held_id} 已弃置 was discarded already by {gone['operator']}: "
+            f"ID: {service} {held_id} 已弃置 was discarded already by {gone['operator']}: "
             f"{gone['reason']}"
         )
-    raise NotPossibleError(f"{service} 没有暂存记录 holds no record {held_id}")
+    raise NotPossibleError(f"ID: {service} 没有暂存记录 holds no record {held_id}")
 
 
 def _held(service: str, row: asyncpg.Record) -> Held:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.addresses import checked_bootstrap, checked_dsn
@@ -20,6 +21,25 @@ MASTER_KEY_BYTES = 32
 EXIT_MISCONFIGURED = 2
 
 Settings = TypeVar("Settings", bound=BaseSettings)
+
+# What pydantic found, in words; none of them has what was given.
+_WHOLE = "须为整数 must be a whole number"
+_REASONS = {
+    "missing": "未设置 is not set",
+    "string_too_short": "不得为空 must not be empty",
+    "string_pattern_mismatch": "须合于 must match {pattern}",
+    "int_parsing": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_parsing": "须为数 must be a number",
+    "finite_number": "须为有限的数 must be a finite number",
+    "greater_than": "须大于 must be greater than {gt}",
+    "greater_than_equal": "不得小于 must be at least {ge}",
+    "less_than": "须小于 must be less than {lt}",
+    "less_than_equal": "不得大于 must be at most {le}",
+    "literal_error": "须为其一 must be one of {expected}",
+}
+_OTHER = "取值不合要求 not acceptable ({type})"
 
 
 class ServiceSettings(BaseSettings):
@@ -84,7 +104,9 @@ class ServiceSettings(BaseSettings):
     ) -> Path | None:
         # An unreadable mode counts as production: the safe reading of a spelling mistake.
         if value is not None and info.data.get("mode", "production") == "production":
-            raise ValueError("business time may not be simulated in production mode")
+            raise ValueError(
+                "生产模式不得模拟业务时间 business time may not be simulated in production"
+            )
         return value
 
     @property
@@ -102,20 +124,30 @@ def _decode_master_key(value: SecretStr) -> bytes:
         decoded = base64.b64decode(value.get_secret_value(), validate=True)
     except (binascii.Error, ValueError):
         # `from None`: the cause would carry the secret into a traceback.
-        raise ValueError("must be base64") from None
+        raise ValueError("须为 base64 must be base64") from None
     if len(decoded) != MASTER_KEY_BYTES:
-        raise ValueError(f"must be {MASTER_KEY_BYTES} bytes in base64")
+        raise ValueError(
+            f"须为 {MASTER_KEY_BYTES} 字节的 base64 must be {MASTER_KEY_BYTES} bytes in base64"
+        )
     return decoded
 
 
 def explain(error: ValidationError, prefix: str = "BANGFU_") -> str:
     """One line that names each environment variable that is missing or wrong, never its value."""
     complaints = []
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
+    for item in error.errors(include_url=False, include_input=False):
         name = prefix + "_".join(str(part) for part in item["loc"]).upper()
-        reason = "is not set" if item["type"] == "missing" else item["msg"]
-        complaints.append(f"{name}: {reason.removeprefix('Value error, ')}")
-    return "设置有误 settings: " + "; ".join(complaints)
+        complaints.append(f"{name}: {_reason(item)}")
+    return "; ".join(complaints)
+
+
+def _reason(item: ErrorDetails) -> str:
+    """In both languages; what was refused by a check of ours says so itself."""
+    if item["type"] == "value_error":
+        return item["msg"].removeprefix("Value error, ")
+    return _REASONS.get(item["type"], _OTHER).format(
+        **{"type": item["type"], **item.get("ctx", {})}
+    )
 
 
 def load_settings(kind: type[Settings]) -> Settings:

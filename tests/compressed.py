@@ -22,7 +22,6 @@ STEP: Final = 64 * 1024
 # Two bytes of a zlib header also come by chance; what opens by chance opens to next to nothing.
 SMALLEST: Final = 8
 
-XERIAL: Final = b"\x82SNAPPY\x00"
 FRAMED: Final = b"\xff\x06\x00\x00sNaPpY"
 # Deflate, and the greatest window that zlib's own header can name at each of its four levels.
 MAGIC: Final = re.compile(

@@ -54,7 +54,6 @@ class Column:
     read: Reader
     example: str = ""
     needed: bool = False
-    of_household: bool = True
     is_text: bool = False
     words: Mapping[str, str] | None = None
 
@@ -75,38 +74,34 @@ NUMBER: Final = Column(
 )
 RELATION: Final = Column(
     "与申请人关系", "relation to the applicant", "relation", cells.one_of(RELATIONS), "本人",
-    needed=True, of_household=False, words=RELATIONS,
+    needed=True, words=RELATIONS,
 )  # fmt: skip
 
 OF_MEMBER: Final = (
     RELATION,
-    Column("姓名", "name", "name", cells.text(100), "样例姓名", needed=True, of_household=False),
+    Column("姓名", "name", "name", cells.text(100), "样例姓名", needed=True),
     Column(
         "身份证号", "ID number", "id_number", cells.id_number, "（18 位，文本格式）",
-        needed=True, of_household=False, is_text=True,
+        needed=True, is_text=True,
     ),
-    Column("学校代码", "school code", "school", cells.code, "", of_household=False, is_text=True),
+    Column("学校代码", "school code", "school", cells.code, "", is_text=True),
     Column(
         "可培训就业", "a worker who may be trained", "worker", cells.yes_or_no, "是",
-        of_household=False,
     ),
     *(
         Column(
             f"{name}（元）", f"{kind} income, twelve months, yuan", kind, cells.money, "12000",
-            of_household=False,
         )
         for name, kind in INCOMES.items()
     ),
     Column(
         "收款账户类型", "kind of account", "payee.kind", cells.one_of(ACCOUNTS), "银行卡",
-        of_household=False, words=ACCOUNTS,
+        words=ACCOUNTS,
     ),
     Column(
-        "收款账号", "account number", "payee.account", cells.number, "（文本格式）",
-        of_household=False, is_text=True,
+        "收款账号", "account number", "payee.account", cells.number, "（文本格式）", is_text=True,
     ),
-    Column("账户户名", "name on the account", "payee.holder_name", cells.text(100), "",
-           of_household=False),
+    Column("账户户名", "name on the account", "payee.holder_name", cells.text(100), ""),
 )  # fmt: skip
 
 OF_HOUSEHOLD: Final = (

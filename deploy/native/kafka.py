@@ -73,7 +73,7 @@ class Kafka:
             said = self._log.read_bytes()[written:].decode(errors="replace")
             if not re.search(r"BindException|Address already in use|in use", said):
                 break
-        raise InfrastructureError(f"Kafka did not start:\n{last_lines(self._log)}")
+        raise InfrastructureError(f"Kafka: 未能启动 did not start:\n{last_lines(self._log)}")
 
     def stop(self, *, keep_data: bool) -> None:
         if self.process is not None:
@@ -127,7 +127,7 @@ class Kafka:
             yield
         if tool.returncode != 0:
             raise InfrastructureError(
-                f"Kafka's log folder was not formatted:\n{last_lines(self._log)}"
+                f"Kafka: 数据夹未能初始化 its folder was not formatted:\n{last_lines(self._log)}"
             )
 
     def _java(self, main_class: str, *arguments: str) -> subprocess.Popen[bytes]:

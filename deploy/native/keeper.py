@@ -103,7 +103,7 @@ class Keeper:
             names = " and ".join(server.name for server in crashed)
             self._crashes += 1
             if self._crashes > CRASHES_FORGIVEN:
-                raise InfrastructureError(f"{names} crashed again and again")
+                raise InfrastructureError(f"{names}: 一再崩溃 crashed again and again")
             print(f"{names} ended unasked: starting again", file=sys.stderr, flush=True)
             self._advance({server.name: server.starting() for server in crashed})
             self._write_state(addresses)
@@ -123,7 +123,9 @@ def hold_folder(folder: Path) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise InfrastructureError(f"servers already run in {folder}") from None
+                raise InfrastructureError(
+                    f"{folder}: 服务器已在运行 servers already run here"
+                ) from None
             time.sleep(0.1)
         else:
             return lock

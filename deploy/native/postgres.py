@@ -93,7 +93,7 @@ class Postgres:
             if not re.search(r"could not bind|could not create any TCP|still in use", said):
                 break
             yield from _pause(0.5)  # Another server was faster, or old backends still leave.
-        raise InfrastructureError(f"PostgreSQL did not start:\n{last_lines(self._log)}")
+        raise InfrastructureError(f"PostgreSQL: 未能启动 did not start:\n{last_lines(self._log)}")
 
     def stop(self, *, keep_data: bool) -> None:
         if self.process is not None:
@@ -107,7 +107,7 @@ class Postgres:
     def _open_folder(self) -> None:
         if self._user is not None and not Path("/proc/self/fd").is_dir():
             raise InfrastructureError(
-                "请换用非 root 用户 PostgreSQL can't be started by root here: run as another user"
+                "PostgreSQL: 请换用非 root 用户 can't be started by root here"
             )
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._user is None or self._folder_fd is not None:
@@ -170,7 +170,7 @@ class Postgres:
         while initdb.poll() is None:
             yield
         if initdb.returncode != 0:
-            raise InfrastructureError(f"PostgreSQL's initdb failed:\n{last_lines(self._log)}")
+            raise InfrastructureError(f"PostgreSQL: initdb 失败 failed:\n{last_lines(self._log)}")
         (self._folder / "initialised").touch()
 
     def _launch(self) -> None:
@@ -233,7 +233,8 @@ def find_binaries() -> Path:
     suitable = [entry for entry in found if entry[0] >= OLDEST_VERSION]
     if not suitable:
         raise InfrastructureError(
-            f"缺少 PostgreSQL {OLDEST_VERSION} or later is missing: install it, or ./run setup"
+            f"PostgreSQL: 缺少 {OLDEST_VERSION} 或更新 or later is missing:"
+            " install it, or ./run setup"
         )
     # The system's own come first; among them the newest.
     system = [entry for entry in suitable if "site-packages" not in entry[1].parts]

@@ -107,7 +107,7 @@ def free_ports(count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise InfrastructureError("no free port between 20000 and 32000 on 127.0.0.1")
+    raise InfrastructureError("没有空闲端口 no free port between 20000 and 32000 on 127.0.0.1")
 
 
 def spawn(

@@ -41,7 +41,9 @@ def _imported(text: str) -> OKPKey:
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):
         key = None
     if key is None or key.curve_name != CURVE:
-        raise ValueError(f"must be a JWK of curve {CURVE}, as JSON")
+        raise ValueError(f"须为 {CURVE} 曲线的 JWK must be a JWK of curve {CURVE}, as JSON")
     if key.is_private:
-        raise ValueError("must be the public key: the private one is the bank's alone")
+        raise ValueError(
+            "须为公钥，私钥只归银行 must be the public key: the private one is the bank's alone"
+        )
     return key

@@ -53,7 +53,6 @@ PART_OF_SCOPES: Final = Part(
     SCOPES, "state", ("subject", "organisation", "from_day"), ("holder", "to_day"), of="subject"
 )
 # Own facts alone give these; what is heard of others comes from their logs.
-PART_OF_REFERENCE: Final = Part(REFERENCE, "fact", ("key",), ("kind", "document"))
 
 
 def parts_of(room: Room) -> tuple[Part, ...]:

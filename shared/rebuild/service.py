@@ -126,7 +126,7 @@ async def rebuild(
         if not await writing.fetchval(
             "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", f"bangfu rebuild: {room.name}"
         ):
-            raise RebuildBusy("another rebuild of this service runs")
+            raise RebuildBusy("该服务正在重建 another rebuild of this service runs")
         earlier: list[Rebuilt] = []
         for _ in range(MOST_STARTS):
             run = Rebuilding(room, wanted, reading, writing, on_progress)
@@ -136,7 +136,7 @@ async def rebuild(
             except TreeMoved:
                 earlier.append(run.result)
         else:
-            raise RebuildBusy("the tree of organisations moves too often")
+            raise RebuildBusy("组织树变动过频 the tree of organisations moves too often")
     for before in earlier:
         _add(result, before)
     result.seconds = time.monotonic() - began
@@ -281,7 +281,7 @@ class Rebuilding:
             finally:
                 if tables:
                     self.result.blocked_seconds.append(time.monotonic() - began)
-        raise RebuildBusy("writers never let go of the tables")
+        raise RebuildBusy("写入者一直不放开各表 writers never let go of the tables")
 
     async def _mend_what_stays(self) -> None:
         """Sums, and rows of single facts: what is off there stays off by the same, lock or not."""

@@ -30,8 +30,8 @@ NOWHERE: Final = {
 }
 # Every path that a command takes: its name, and the words before it.
 READ: Final = (
-    ("questions", ("decide",)),
-    ("parameters", ("decide", "-", "--parameters")),
+    ("FILE", ("decide",)),
+    ("--parameters", ("decide", "-", "--parameters")),
     ("FILE", ("erasures", "replay")),
     ("FILE", ("erasures", "clear")),
     ("FILE", ("import", "--check")),
@@ -91,7 +91,7 @@ def test_an_option_that_is_none_and_too_many_words(words: tuple[str, ...]) -> No
     assert "--no-such" in refused(*words, "--no-such")
     if words != ("recover",):  # it takes any number
         many = refused(*words, *["word"] * 9)
-        assert "word" in many or many.startswith(("SERVICE: ", "ID: "))
+        assert many.startswith(("word", "SERVICE: ", "ID: ", "--passwords: "))
 
 
 @pytest.mark.parametrize("words", [(), ("quarantine",), ("erasures",)], ids=str)
@@ -122,6 +122,11 @@ def test_nothing_said_is_answered_with_the_help(words: tuple[str, ...]) -> None:
         (("prepare",), "--passwords"),
         (("replay", "x", "--as-of", "2025-02-30"), "--as-of"),
         (("import", "x.csv", "--office", "nonsense"), "--office"),
+        (("quarantine", "release", "intake"), "ID, --all"),
+        (("quarantine", "release", "intake", "1", "--all"), "ID, --all"),
+        (("decide", "-", "--parameters", "-"), "--parameters"),
+        (("recover", "nonsense"), "SERVICES"),
+        (("rebuild", "intake", "reference"), "MODEL"),
     ],
     ids=str,
 )
@@ -177,7 +182,8 @@ def test_a_file_of_anything_is_one_line(
     path = tmp_path / "file"
     path.write_bytes(content)
     line = refused(*filled(words, tmp_path), str(path))
-    assert line.startswith((f"{argument}: ", "BANGFU_"))
+    said_of_its_content = ("questions: ", "parameters: ") if words[0] == "decide" else ()
+    assert line.startswith((f"{argument}: ", "BANGFU_", *said_of_its_content))
 
 
 @pytest.mark.parametrize(("argument", "words"), WRITTEN[:3], ids=str)
@@ -185,6 +191,48 @@ def test_a_device_is_not_replaced_by_a_file(argument: str, words: tuple[str, ...
     """A file becomes what is written once it is whole; for root, of /dev/null, too."""
     if argument != "--report":
         assert refused(*words, "/dev/null").startswith(f"{argument}: ")
+
+
+# A value that does not do for each setting whose value could be wrong by itself.
+WRONG_SETTINGS: Final = {
+    "BANGFU_MODE": "nearly-production",
+    "BANGFU_KAFKA_BOOTSTRAP": "no such place",
+    "BANGFU_PARTITIONS": "many",
+    "BANGFU_REPLICATION": "1.5",
+    "BANGFU_POSTGRES_URL": "hushhush",
+    "BANGFU_KEYS_URL": "postgresql://someone:hush#hush@x/y",
+    "BANGFU_INTAKE_URL": "file:///hushhush",
+    "BANGFU_CLOCK_FILE": "/hushhush",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG_SETTINGS.items(), ids=str)
+def test_a_wrong_setting_is_named_first_and_told_in_both_languages(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the command is: all of them read the same settings."""
+    monkeypatch.setenv(name, value)
+    for words in (("status",), ("heads",), ("prepare", "--passwords", "x"), ("replay", "case")):
+        line = refused(*words)
+        assert line.startswith(f"{name}: "), line
+        assert re.search("[一-鿿]", line.partition(": ")[2])
+
+
+@pytest.mark.parametrize("value", ["0", "10001", "-1", "9" * 5000, "nan", "x"])
+def test_a_setting_out_of_its_range_says_the_range(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BANGFU_PARTITIONS", value)
+    line = refused("prepare", "--passwords", "x")
+    assert line.startswith("BANGFU_PARTITIONS: ")
+    assert value not in line or value in "10000"
+
+
+def test_what_status_asks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BANGFU_SERVICE_URLS", "intake")
+    assert refused("status").startswith("BANGFU_SERVICE_URLS: ")
+    monkeypatch.setenv("BANGFU_SERVICE_URLS", "intake=file:///x")
+    assert refused("status").startswith("BANGFU_SERVICE_URLS: ")
 
 
 @pytest.mark.parametrize(
@@ -242,5 +290,5 @@ def test_run_speaks_alike(parser: Any, words: str, capsys: pytest.CaptureFixture
     assert ended.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     option = words.rsplit(maxsplit=1)[-1].partition("=")[0] if "--" in words else "NAME"
-    assert line.startswith(f"{parser().prog.split()[-1]}: {option}: ")
+    assert line.startswith(f"{option}: ")
     assert re.search("[一-鿿]", line), line

@@ -380,7 +380,7 @@ def test_a_file_that_cannot_be_read_is_one_clear_line(arguments: list[str]) -> N
     result = CliRunner().invoke(app, arguments, input="[]")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith(("questions: ", "parameters: "))
+    assert result.stderr.startswith(("FILE: ", "--parameters: "))
 
 
 def test_the_shipped_parameters_are_where_the_command_looks() -> None:

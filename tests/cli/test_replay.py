@@ -348,9 +348,9 @@ def test_out_of_scope_is_refused_as_if_it_were_not_there(world: World, person: s
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((OTHER,), "没有这一案件 no such case"),
-        (("",), "没有这一案件 no such case"),
-        (("a\nb",), "没有这一案件 no such case"),
+        ((OTHER,), "CASE: 没有这一案件 no such case"),
+        (("",), "CASE: 没有这一案件 no such case"),
+        (("a\nb",), "CASE: 没有这一案件 no such case"),
         ((CASE, "--as-of", "2025-02-30"), "--as-of: "),
         ((CASE, "--as-of", "20250203"), "--as-of: "),
         ((CASE, "--valid-on", "yesterday"), "--valid-on: "),

@@ -161,7 +161,6 @@ class Drill:
     ended: dict[str, tuple[int | None, str]] = field(default_factory=dict)
     refused: dict[str, tuple[int | None, str]] = field(default_factory=dict)
     told: str = ""
-    at_loss: Log | None = None
 
     async def life(self, run: Run) -> None:
         run.year.rest.patience_seconds = PATIENCE_SECONDS
@@ -173,9 +172,6 @@ class Drill:
         await live(run, days[POINT_AFTER_DAYS:LOST_AFTER_DAYS])
         self.archived.run("SELECT pg_switch_wal()")
         installation = run.installation
-        self.at_loss = await read_log(
-            installation.infrastructure.kafka_bootstrap, installation.prefix
-        )
         lookups = self.archived.rows(LOOKUPS)
         # The bank is not ours: it goes on through all of this. The services ought to be stopped,
         # and were forgotten: each finds out by itself.

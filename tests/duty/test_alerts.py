@@ -32,8 +32,6 @@ from tests.demo.host import Host
 FILE: Final = CHECKOUT / "deploy" / "alerts.yaml"
 OPERATING: Final = CHECKOUT / "docs" / "operating.md"
 ALERTS: Final[Sequence[Mapping[str, Any]]] = yaml.safe_load(FILE.read_text())["groups"][0]["rules"]
-# Prometheus itself adds these to whatever it scrapes.
-OF_THE_SCRAPE: Final = frozenset(("job", "instance"))
 OF_PROMETHEUS: Final = "up"
 EXPRESSION: Final = re.compile(
     r"(?:(?P<function>max by \(service\) |increase|changes|absent)\()?"

@@ -1,16 +1,23 @@
 """The sandbox's bank: cards and fates are functions of the household, its books pay once."""
 
+import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from sandbox import bank as bank_module
 from sandbox import cards
+from sandbox.bank import MOST_RECORDS, Bank
+from sandbox.bank_client import Accounts, NoAnswer
 from sandbox.bank_instructions import BrokenInstruction, Headers, Instruction, is_birth, read
 from sandbox.bank_ledger import Ledger, Order
+from sandbox.bank_settings import BankSettings, new_key_pair
 from sandbox.fate import Fate, Rates, bank_fate
 from services.payout.instructions import instruction_row
 from services.payout.main import PAYOUTS
@@ -185,3 +192,61 @@ def test_positions_belong_to_a_generation_of_the_topic(ledger: Ledger) -> None:
         ledger.move("topic", 3, "born-1", 17)
     assert ledger.positions("topic", "born-1") == {3: 17}
     assert ledger.positions("topic", "born-2") == {}
+
+
+class OpensFew:
+    """Stands for payout, where none but these accounts open."""
+
+    def __init__(self, opens: set[str]) -> None:
+        self.opens = opens
+        self.asked: list[str] = []
+
+    async def accounts(self, end_to_end_ids: Sequence[str]) -> Accounts:
+        self.asked += end_to_end_ids
+        return Accounts({}, frozenset(set(end_to_end_ids) - self.opens))
+
+    async def report(self, _told: object) -> list[int | None]:
+        raise NoAnswer("not here")
+
+
+def test_accounts_that_never_open_keep_none_from_being_asked_for(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than one question may name, and one behind them all that opens again."""
+    count = 2 * MOST_RECORDS + 50
+    with ledger.write():
+        for number in range(count):
+            asked = order(AT_ONCE, number=number).instruction
+            ledger.take(Order(asked, None, None, TODAY), TODAY)
+    last = max(f"E{number}" for number in range(count))
+    payout = OpensFew({last})
+    settings = BankSettings(
+        folder=tmp_path,
+        port=0,
+        kafka_bootstrap="nowhere:1",
+        topic="none",
+        private_key=new_key_pair().private,
+        payout_url="http://127.0.0.1:1",
+        issuer_url="http://127.0.0.1:1",
+        issuer_secret=SecretStr("none"),
+    )
+    monkeypatch.setattr(bank_module, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(bank_module, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(bank_module, "PAUSE_SECONDS", 0.0)
+    bank = Bank(settings, ledger, payout)  # type: ignore[arg-type]  # of it only this is used
+
+    async def work_until_asked_twice() -> None:
+        async with asyncio.timeout(20):
+            working = asyncio.create_task(bank.work())
+            while len(payout.asked) < 2 * count:  # noqa: ASYNC110 - it announces nothing
+                await asyncio.sleep(0)
+            working.cancel()
+            with suppress(asyncio.CancelledError):
+                await working
+
+    asyncio.run(work_until_asked_twice())
+    assert ledger.payment(last) is not None
+    times = Counter(payout.asked)
+    assert times.pop(last) == 1
+    assert len(times) == count - 1
+    assert max(times.values()) - min(times.values()) <= 1
