@@ -11,6 +11,7 @@ import asyncio
 import random
 import re
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ log = structlog.get_logger()
 
 MOST_ATTEMPTS: Final = 20
 MOST_REPEATS: Final = 6
+MOST_UNCERTAIN: Final = 32
 # Between two attempts, growing, and by chance, so that those who met do not meet again.
 CONFLICT_PAUSE_SECONDS: Final = 0.005
 FAULT_PAUSE_SECONDS: Final = 0.2
@@ -191,6 +193,9 @@ class Desk:
         self.mac = mac
         # Told of each write with facts, once it is stored.
         self.after_write: list[Callable[[Write], None]] = []
+        # Writes with facts of which nobody knows whether they are stored. Some are enough: whoever
+        # is woken by one of them looks for all.
+        self._uncertain: deque[Write] = deque(maxlen=MOST_UNCERTAIN)
         self._cache = StreamCache(cache_bytes)
         self.turns = Turns()
 
@@ -420,6 +425,7 @@ class Desk:
         """Store the workspace's write, then let the cache, the relay and the copies know."""
         write = workspace.write
         if write.is_empty():
+            self._tell(write)
             return
         workspace.show()
         await self._rescope(write)
@@ -430,14 +436,28 @@ class Desk:
                 # It may have been the tree that moved, in another process.
                 await self.reference.refresh()
             raise
+        except Exception as error:
+            if write.facts and is_passing(error):
+                self._uncertain.append(write)
+            raise
         if write.facts:
             APPENDED_FACTS.labels(self.room.name).inc(len(write.facts))
             for stream in {recorded.stream for recorded in write.facts}:
                 self._cache.put(stream, workspace.entries[stream])
-            for tell_of_it in self.after_write:
-                tell_of_it(write)
+        self._tell(write)
         if write.reference:
             await self.reference.refresh()
+
+    def _tell(self, write: Write) -> None:
+        """Wake whoever acts on what is stored: by this write, or by one that was cut short before.
+
+        A repeat of that one finds all of it there and writes nothing that anybody would be told of.
+        """
+        found = [each for each in (*self._uncertain, write) if each.facts]
+        self._uncertain.clear()
+        for each in found:
+            for tell_of_it in self.after_write:
+                tell_of_it(each)
 
     async def _rescope(self, write: Write) -> None:
         """Where the tree moves, what is held below it gains and loses the offices above it.
@@ -469,6 +489,8 @@ class Desk:
             stored.stream
         ]
         kept = [f for f in facts if f.version <= stored.last_version]
+        # Who stored it may have died before it told anybody.
+        self._tell(Write(facts=list(kept)))
         return Done(stored.stream, kept[0].subject, kept)
 
 

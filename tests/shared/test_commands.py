@@ -255,12 +255,16 @@ async def test_a_commit_cut_short_is_repeated_by_key(
         await write(store, what, organisations, together=together)
 
     monkeypatch.setattr(EventStore, "write", cut_short)
+    told: list[str] = []
+    a.desk.after_write.append(lambda what: told.extend(f.fact_id for f in what.facts))
     done = await tell(a, "tally", case, alpha.Count(amount=100))
     assert isinstance(done, Done)
     facts = await facts_of(a)
     assert amounts(facts) == [100]
     assert [f.hash for f in done.facts] == [facts[-1].hash]
     assert (await kept_of(a))["guards"] == [("used", 100)]
+    # Whoever publishes it, or rings its timers, need not wait for their own next look.
+    assert facts[-1].fact_id in told
 
 
 async def test_guard_conditions_of_several_decisions_hold_together(world: World) -> None:

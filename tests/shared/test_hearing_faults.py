@@ -256,7 +256,10 @@ async def test_a_commit_cut_short_in_hearing_holds_nothing_and_doubles_nothing(
 
     monkeypatch.setattr(hearing, "LONGEST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(EventStore, "write", cut_short)
+    told: list[str] = []
+    b.desk.after_write.append(lambda what: told.extend(f.fact_id for f in what.facts))
     await b.hearing.take(Post().arrivals(await facts_of(a)))
+    assert {f.fact_id for f in await facts_of(b)} <= set(told)
     kept = await kept_of(b)
     assert kept["held"] == []
     assert dict(kept["guards"])["mirrored"] == 2
