@@ -189,8 +189,7 @@ async def _release(
         if not held_ids:
             typer.echo("没有可放行的记录 nothing to release")
             return True
-    for held_id in held_ids:
-        await quarantine.release(connection, service, held_id)
+    await quarantine.release(connection, service, held_ids)
     deadline, left, again = monotonic() + wait, list(held_ids), 0
     while left:
         for held_id in list(left):

@@ -167,18 +167,21 @@ async def show(connection: asyncpg.Connection, service: str, held_id: int) -> Sh
     return Shown(_held(service, row), Arrival.of_held(row), [_held(service, r) for r in rows])
 
 
-async def release(connection: asyncpg.Connection, service: str, held_id: int) -> None:
-    """Mark it: the consumer tries it once more, then what waits behind. Raises NotPossibleError."""
+async def release(connection: asyncpg.Connection, service: str, held_ids: Sequence[int]) -> None:
+    """Mark them: the consumer tries each once more, then what waits behind.
+
+    All or, where one of them can't be, none. Raises NotPossibleError.
+    """
     async with connection.transaction():
-        row = await _to_decide_on(connection, service, held_id)
-        if row["reason"] not in QUARANTINED:
-            raise NotPossibleError(
-                f"ID: {service} {held_id} 并未隔离，会自行放行 is not quarantined "
-                f"({row['reason']}): it leaves by itself"
-            )
+        for row in await _to_decide_on(connection, service, held_ids):
+            if row["reason"] not in QUARANTINED:
+                raise NotPossibleError(
+                    f"ID: {service} {row['held_id']} 并未隔离，会自行放行 is not quarantined "
+                    f"({row['reason']}): it leaves by itself"
+                )
         await connection.execute(
-            f"UPDATE {service}.held SET released = true WHERE held_id = $1",  # noqa: S608 - as above
-            held_id,
+            f"UPDATE {service}.held SET released = true WHERE held_id = ANY ($1)",  # noqa: S608 - as above
+            list(held_ids),
         )
 
 
@@ -198,7 +201,7 @@ async def ask_discard(
     _check(reason, operator)
     fact_id = str(uuid.uuid4())
     async with connection.transaction():
-        row = await _to_decide_on(connection, service, held_id)
+        [row] = await _to_decide_on(connection, service, [held_id])
         if row["reason"] not in DISCARDABLE:
             raise NotPossibleError(
                 f"ID: {service} {held_id} 并未隔离 is not quarantined ({row['reason']}): "
@@ -349,18 +352,20 @@ async def is_running(connection: asyncpg.Connection, service: str) -> bool:
 
 
 async def _to_decide_on(
-    connection: asyncpg.Connection, service: str, held_id: int
-) -> asyncpg.Record:
-    """The row, under the lock of its queue, if nobody has decided to put it aside yet."""
-    row = await _row(connection, service, held_id)
-    await connection.execute(LOCK_QUEUES, service, [row["key"]])
-    row = await _row(connection, service, held_id)
-    if row["decided"] == "to be discarded":
-        raise NotPossibleError(
-            f"ID: {service} {held_id} 已决定弃置 is to be discarded already: "
-            f"{row['discard_reason']}"
-        )
-    return row
+    connection: asyncpg.Connection, service: str, held_ids: Sequence[int]
+) -> list[asyncpg.Record]:
+    """The rows, under the locks of their queues, if nobody has decided to put any aside yet."""
+    # All locks at once, for the consumer takes them in the order of their hashes.
+    rows = [await _row(connection, service, held_id) for held_id in held_ids]
+    await connection.execute(LOCK_QUEUES, service, [row["key"] for row in rows])
+    rows = [await _row(connection, service, held_id) for held_id in held_ids]
+    for row in rows:
+        if row["decided"] == "to be discarded":
+            raise NotPossibleError(
+                f"ID: {service} {row['held_id']} 已决定弃置 is to be discarded already: "
+                f"{row['discard_reason']}"
+            )
+    return rows
 
 
 async def _row(connection: asyncpg.Connection, service: str, held_id: int) -> asyncpg.Record:

@@ -56,8 +56,8 @@ async def discard(world: World, held_id: int, **changes: Any) -> str:
     return await ask(world, lambda c: quarantine.ask_discard(c, "beta", held_id, **given))
 
 
-async def release(world: World, held_id: int) -> None:
-    await ask(world, lambda c: quarantine.release(c, "beta", held_id))
+async def release(world: World, *ids: int) -> None:
+    await ask(world, lambda c: quarantine.release(c, "beta", ids))
 
 
 async def held_ids(parts: Parts) -> list[int]:
@@ -234,6 +234,10 @@ async def test_what_can_not_be_decided_is_refused_in_one_line(world: World) -> N
     assert "holds no record 999" in await refused(release(world, 999))
     assert "holds no record 999" in await refused(discard(world, 999))
     assert "leaves by itself" in await refused(release(world, second))
+    # All or none.
+    assert "holds no record 999" in await refused(release(world, first, 999))
+    assert "leaves by itself" in await refused(release(world, first, second))
+    assert await b.store.worker.fetchval("SELECT bool_or(released) FROM beta.held") is False
     assert "is not quarantined" in await refused(discard(world, second))
     assert "--reason" in await refused(discard(world, first, reason="  "))
     assert "--reason" in await refused(discard(world, first, reason="two\nlines"))
