@@ -32,6 +32,10 @@ def republish(
         bool,
         typer.Option("--new-name", help="主题确已改名 the topic has another name now, on purpose"),
     ] = False,
+    new_kafka: Annotated[
+        bool,
+        typer.Option("--new-kafka", help="卡夫卡确已更换 Kafka was replaced by another one"),
+    ] = False,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="等到全部重发 wait until all is published")
     ] = True,
@@ -43,7 +47,14 @@ def republish(
     surroundings.need("postgres_url", "kafka_bootstrap")
     try:
         is_done = asyncio.run(
-            _republish(surroundings, service, replace=replace, new_name=new_name, wait=wait)
+            _republish(
+                surroundings,
+                service,
+                replace=replace,
+                new_name=new_name,
+                new_kafka=new_kafka,
+                wait=wait,
+            )
         )
     except RepublishRefused as refusal:
         refuse(f"SERVICE: 不能重发 cannot republish: {refusal}")
@@ -54,7 +65,13 @@ def republish(
 
 
 async def _republish(
-    surroundings: Surroundings, service: str, *, replace: bool, new_name: bool, wait: bool
+    surroundings: Surroundings,
+    service: str,
+    *,
+    replace: bool,
+    new_name: bool,
+    new_kafka: bool,
+    wait: bool,
 ) -> bool:
     async with operators_pool(surroundings.postgres_url) as pool:
         relayed = Relayed(
@@ -70,7 +87,7 @@ async def _republish(
         for each in found:
             typer.echo(_line(each))
         if lost:
-            await relayed.set_back(lost, replace=replace, new_name=new_name)
+            await relayed.set_back(lost, replace=replace, new_name=new_name, new_kafka=new_kafka)
             topics = ", ".join(each.outbox.topic for each in lost)
             typer.echo(f"已建好，由中继重发 made anew, for the relay to fill: {topics}")
         return await _until_published(relayed) if wait else True

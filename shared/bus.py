@@ -272,6 +272,15 @@ async def _ask(admin: Any) -> None:
     await admin.list_topics()
 
 
+async def read_cluster(bootstrap: str) -> str:
+    """The id that a Kafka cluster was given when it was first set up; another one has another.
+
+    Raises BusSilentError, or KafkaError where nobody can be reached.
+    """
+    async with _operation("read the cluster's id"), _admin(bootstrap) as admin:
+        return str((await admin.describe_cluster())["cluster_id"] or "")
+
+
 async def read_topic(bootstrap: str, topic: str) -> TopicState:
     """Offsets and birth records of a topic. Raises TopicAbsentError or BusSilentError."""
     async with _operation(f"read {topic}"):

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from shared.presence import BeingRecovered, attend
 from shared.tail import QUERY_SECONDS
 
 # The end of the log is the flushed one: what a crash may take back was never told to anybody.
@@ -33,10 +34,26 @@ class Moment:
     """The latest moment at which this process has seen the database of one service."""
 
     def __init__(self, schema: str) -> None:
+        self._schema = schema
         self._facts = f"{schema}.facts"
         self._known: asyncpg.Record | None = None
         self._lost = asyncio.Event()
         self.difference = ""
+
+    async def meet(self, connection: Any) -> None:
+        """Before anybody gets a new connection. Raises WentBack or BeingRecovered.
+
+        A process that finds its log being recovered has read what is no longer so, and ends; one
+        that has only begun may begin again.
+        """
+        try:
+            await attend(connection, self._schema)
+        except BeingRecovered:
+            if self._known is not None:
+                self.difference = self.difference or "bangfu recover"
+                self._lost.set()
+            raise
+        await self.look(connection)
 
     async def look(self, connection: Any) -> None:
         """Ask a connection or a pool, and remember. Raises WentBack, from then on always."""

@@ -45,9 +45,12 @@ CHUNK_ROWS: Final = 1_000
 ENOUGH_FACTS: Final = 40
 # Between two checkpoints lie a few chunks; far more means that the checkpoint is not this topic's.
 LARGEST_READ_BACK: Final = 200_000
+# What a lost topic looks like; on another cluster than the checkpoint's it is that which is wrong.
+LOST_KINDS: Final = frozenset(("topic_not_ours", "generation_changed", "topic_shrunk"))
 # Each needs a person, and has a line in docs/operating.md.
 ALARM_KINDS: Final = (
     "topic_not_ours",
+    "kafka_replaced",
     "partitions_differ",
     "generation_changed",
     "topic_shrunk",
@@ -140,6 +143,7 @@ class Publisher:
         self._status = OutboxStatus(outbox.table, outbox.topic)
         self._caught_up_at = time.monotonic()
         self._saved = (0, 0.0)  # position, and when
+        self._cluster = ""  # the id of the Kafka that this session publishes to
         # What the topic had after the checkpoint when this session began: identity and hash. Until
         # it is used up, a new checkpoint keeps the old ends, for the next session to find it again.
         self._there: dict[tuple[str, str], str] = {}
@@ -217,17 +221,27 @@ class Publisher:
         """Claim the checkpoint for this epoch, and compare topic and log with it."""
         self._lease.check()
         row = await connection.fetchrow(
-            f"INSERT INTO {self._schema}.checkpoint AS c (name, epoch) VALUES ($1, $2)"  # noqa: S608 - a checked name
-            " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch"
-            " WHERE c.epoch <= excluded.epoch RETURNING position, ends, generation",
+            f"INSERT INTO {self._schema}.checkpoint AS c (name, epoch, topic) VALUES ($1, $2, $3)"  # noqa: S608 - a checked name
+            # A build that did not note the topic's name may have left it out.
+            " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch,"
+            " topic = coalesce(nullif(c.topic, ''), excluded.topic)"
+            " WHERE c.epoch <= excluded.epoch RETURNING position, ends, generation, cluster",
             self._outbox.table,
             self._lease.epoch,
+            self._outbox.topic,
             timeout=QUERY_SECONDS,
         )
         if row is None:
             raise LeaseLostError(f"{self._outbox.table}: the checkpoint is a later relay's")
         ends = {int(p): int(end) for p, end in orjson.loads(row["ends"]).items()}
-        state = await self._look_at_topic(row["generation"], ends)
+        self._cluster = await bus.read_cluster(self._bootstrap)
+        try:
+            state = await self._look_at_topic(row["generation"], ends)
+        except Alarm as alarm:
+            if alarm.kind in LOST_KINDS and row["cluster"] not in ("", self._cluster):
+                detail = f"cluster {self._cluster}, was {row['cluster']}; {alarm}"
+                raise Alarm("kafka_replaced", detail) from alarm
+            raise
         status = self._status
         status.published, status.ends = row["position"], dict(state.ends)
         status.generation = row["generation"] or state.generation()
@@ -401,7 +415,7 @@ class Publisher:
         ends = self._resumed_ends if self._there else self._status.ends
         saved = await connection.fetchval(
             f"UPDATE {self._schema}.checkpoint SET position = $3, ends = $4, generation = $5,"  # noqa: S608 - a checked name
-            " topic = $6 WHERE name = $1 AND epoch = $2"
+            " topic = $6, cluster = $7 WHERE name = $1 AND epoch = $2"
             # Nobody waits for it to be flushed: an older checkpoint makes the next relay read back
             # a little more of the topic.
             " RETURNING set_config('synchronous_commit', 'off', true)",
@@ -411,6 +425,7 @@ class Publisher:
             orjson.dumps({str(p): end for p, end in sorted(ends.items())}).decode(),
             self._status.generation,
             self._outbox.topic,
+            self._cluster,
             timeout=QUERY_SECONDS,
         )
         if not saved:

@@ -31,6 +31,7 @@ from shared.fact import GENESIS_HASH, SYSTEM, Recorded, UnknownFact
 from shared.lease import Lease
 from shared.network_copy import moved_by
 from shared.pools import Pool
+from shared.presence import is_alone
 from shared.publisher import LARGEST_READ_BACK, Outbox
 from shared.recovered import rows_of
 from shared.republish import lease_of
@@ -97,8 +98,13 @@ class Recovery:
 
     async def run(self) -> Regained:
         """Take all of it back. Raises RecoveryRefused, bus.BusError or LeaseLostError."""
-        await self._stands_still()
-        async with lease_of(self.pool, self._schema) as lease, self.pool.acquire() as connection:
+        async with self.pool.acquire() as connection:
+            await self._stands_still(connection)
+            await self._run(connection)
+        return self.regained
+
+    async def _run(self, connection: Connection) -> None:
+        async with lease_of(self.pool, self._schema) as lease:
             facts, others = self.outboxes[0], self.outboxes[1:]
             known = await checkpoint_of(connection, self._schema, facts.table)
             state = await self._topic(facts)
@@ -116,16 +122,20 @@ class Recovery:
                 await self._compare(connection, outbox)
             if self.hear_again:
                 await connection.execute(f"DELETE FROM {self._schema}.offsets")  # noqa: S608 - a checked name
-        return self.regained
 
-    async def _stands_still(self) -> None:
-        running = await self.pool.fetchval(
+    async def _stands_still(self, connection: Connection) -> None:
+        """Nothing of the service runs, nor begins as long as this connection lasts."""
+        alone = await is_alone(connection, self._schema)
+        # An older build holds no lock, and one that is only connecting holds none yet.
+        running = await connection.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             " AND application_name LIKE $1",
             f"bangfu-{self._schema}-%",
         )
         if running:
             raise RecoveryRefused(f"stop {self._schema} first: {running} connections")
+        if not alone:
+            raise RecoveryRefused(f"another recovery of {self._schema} is at work")
 
     async def _topic(self, outbox: Outbox) -> bus.TopicState:
         state = await bus.read_topic(self.bootstrap, outbox.topic)
@@ -399,14 +409,17 @@ class Recovery:
         else:
             return
         await connection.execute(
-            f"INSERT INTO {self._schema}.checkpoint (name, position, ends, generation, epoch)"  # noqa: S608 - a checked name
-            " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO UPDATE"
-            " SET position = $2, ends = $3, generation = $4, epoch = $5",
+            f"INSERT INTO {self._schema}.checkpoint"  # noqa: S608 - a checked name
+            " (name, position, ends, generation, epoch, topic, cluster)"
+            " VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET position = $2,"
+            " ends = $3, generation = $4, epoch = $5, topic = $6, cluster = $7",
             outbox.table,
             position,
             orjson.dumps({str(p): end for p, end in sorted(state.ends.items())}).decode(),
             state.generation(),
             lease.epoch,
+            outbox.topic,
+            await bus.read_cluster(self.bootstrap),
         )
 
     async def _compare(self, connection: Connection, outbox: Outbox) -> None:

@@ -53,6 +53,9 @@ class OutboxAt:
     last: int
     # Empty if no relay has been at its topic yet.
     topic_known: str = ""
+    # The ids of the Kafka that was looked at, and of the one that the relay knows.
+    cluster: str = ""
+    cluster_known: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,24 @@ class Relayed:
 
     async def look(self) -> list[OutboxAt]:
         """How each outbox stands. Raises bus.BusError if the broker is silent."""
-        return [await self._look(outbox) for outbox in self.outboxes]
+        cluster = await bus.read_cluster(self.bootstrap)
+        return [await self._look(outbox, cluster) for outbox in self.outboxes]
 
-    async def _look(self, outbox: Outbox) -> OutboxAt:
+    async def _look(self, outbox: Outbox, cluster: str) -> OutboxAt:
         known, last = await self._relayed(outbox)
         standing, reason = await self._standing(
             outbox.topic, known.get("generation", ""), orjson.loads(known.get("ends", "{}"))
         )
-        published, topic = known.get("position", 0), known.get("topic", "")
-        return OutboxAt(outbox, standing, reason, published, last, topic)
+        return OutboxAt(
+            outbox,
+            standing,
+            reason,
+            known.get("position", 0),
+            last,
+            known.get("topic", ""),
+            cluster,
+            known.get("cluster", ""),
+        )
 
     async def _relayed(self, outbox: Outbox) -> tuple[dict[str, Any], int]:
         """The outbox's checkpoint, empty if it has none yet, and its last position."""
@@ -116,7 +128,12 @@ class Relayed:
         return Standing.WHOLE, ""
 
     async def set_back(
-        self, chosen: Sequence[OutboxAt], *, replace: bool, new_name: bool = False
+        self,
+        chosen: Sequence[OutboxAt],
+        *,
+        replace: bool,
+        new_name: bool = False,
+        new_kafka: bool = False,
     ) -> None:
         """Have the relay publish these outboxes from their beginning, to topics made for it.
 
@@ -124,11 +141,15 @@ class Relayed:
         topic that is being made, and its old epoch is fenced afterwards. A death in between leaves
         an empty topic, which the next call goes on from. Raises RepublishRefused, bus.BusError.
 
-        A topic by another name than the relay's is a slip of the prefix, and following it would
-        take a healthy relay from its topic; unless ``new_name`` says that it is meant.
+        A topic by another name than the relay's is a slip of the prefix, one on another Kafka a
+        slip of the address, and following it would take a healthy relay from its topic; unless
+        ``new_name`` or ``new_kafka`` says that it is meant.
         """
-        if not new_name:
-            _refuse_other_names(chosen)
+        for each in chosen:
+            if not new_kafka:
+                _refuse_other_kafka(each)
+            if not new_name:
+                _refuse_other_name(each)
         for each in chosen:
             if each.standing is Standing.SURVIVOR:
                 await self._may_go(each, replace=replace)
@@ -143,7 +164,7 @@ class Relayed:
                     replication=self.replication,
                 )
                 lease.check()
-                await self._set_checkpoint(each.outbox, generation, lease.epoch)
+                await self._set_checkpoint(each, generation, lease.epoch)
 
     async def _may_go(self, each: OutboxAt, *, replace: bool) -> None:
         if not replace:
@@ -160,21 +181,26 @@ class Relayed:
         if each.standing is Standing.SURVIVOR:
             await bus.delete_topic(self.bootstrap, each.outbox.topic)
 
-    async def _set_checkpoint(self, outbox: Outbox, generation: str, epoch: int) -> None:
+    async def _set_checkpoint(self, each: OutboxAt, generation: str, epoch: int) -> None:
         """From the first row that the topic's retention would still have."""
+        outbox = each.outbox
         done = await self.pool.fetchval(
-            f"INSERT INTO {self.service}.checkpoint AS c (name, position, generation, epoch, topic)"  # noqa: S608 - names of the code
-            f" SELECT $1, coalesce(max(position), 0), $2, $3, $5 FROM {self.service}.{outbox.table}"
+            f"INSERT INTO {self.service}.checkpoint AS c"  # noqa: S608 - names of the code
+            " (name, position, generation, epoch, topic, cluster)"
+            " SELECT $1, coalesce(max(position), 0), $2, $3, $5, $6"
+            f" FROM {self.service}.{outbox.table}"
             "  WHERE $4::bigint >= 0"
             "  AND stored_at < clock_timestamp() - $4 * interval '1 millisecond'"
             " ON CONFLICT (name) DO UPDATE SET position = excluded.position, ends = '{}',"
-            " generation = excluded.generation, topic = excluded.topic, epoch = excluded.epoch"
+            " generation = excluded.generation, topic = excluded.topic, epoch = excluded.epoch,"
+            " cluster = excluded.cluster"
             " WHERE c.epoch <= excluded.epoch RETURNING true",
             outbox.table,
             generation,
             epoch,
             outbox.retention_ms,
             outbox.topic,
+            each.cluster,
             timeout=QUERY_SECONDS,
         )
         if not done:
@@ -189,14 +215,31 @@ class Relayed:
         return found
 
 
-def _refuse_other_names(chosen: Sequence[OutboxAt]) -> None:
-    for each in chosen:
+def _refuse_other_kafka(each: OutboxAt) -> None:
+    if each.cluster_known in ("", each.cluster):
+        return
+    raise RepublishRefused(
+        f"{each.outbox.topic} 不在该中继的卡夫卡上 is not on the relay's Kafka"
+        f" ({each.cluster}, {each.cluster_known}): BANGFU_KAFKA_BOOTSTRAP;"
+        " 确已更换则 if it was replaced: --new-kafka"
+    )
+
+
+def _refuse_other_name(each: OutboxAt) -> None:
+    if each.topic_known:
         if each.topic_known != each.outbox.topic:
-            known = each.topic_known or "?"
             raise RepublishRefused(
-                f"{each.outbox.topic} 不是该中继的主题 is not the relay's topic ({known}):"
-                " BANGFU_TOPIC_PREFIX, BANGFU_BANK_SUBSCRIBER; --new-name"
+                f"{each.outbox.topic} 不是该中继的主题 is not the relay's topic"
+                f" ({each.topic_known}): BANGFU_TOPIC_PREFIX, BANGFU_BANK_SUBSCRIBER;"
+                " 确已改名则 if it has another name now: --new-name"
             )
+    elif each.standing is Standing.ABSENT:
+        # One that is there is no slip; one that is not may be, and nothing says whose it would be.
+        raise RepublishRefused(
+            f"{each.outbox.topic} 不存在，中继尚未记下其主题 is absent, and the relay has not noted"
+            " its topic yet: 先启动服务 start the service first;"
+            " 名称确实无误则 if the name is certainly right: --new-name"
+        )
 
 
 @asynccontextmanager

@@ -39,6 +39,7 @@ from shared.looks import work_routes
 from shared.measuring import Measuring
 from shared.moment import Moment
 from shared.pools import PLANS_BY_INDEX, Connections
+from shared.presence import BeingRecovered
 from shared.problems import install_problem_handlers
 from shared.relay import Outbox, Relay
 from shared.room import Refusal, Room
@@ -144,7 +145,7 @@ async def pool(
     made = Connections(
         url,
         size,
-        check=None if moment is None else moment.look,
+        check=None if moment is None else moment.meet,
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=10,
         server_settings={"application_name": f"bangfu-{name}", **PLANS_BY_INDEX},
@@ -327,6 +328,9 @@ async def _started(
             parts = await stack.enter_async_context(
                 parts_of(room, settings, extra_outboxes, moment)
             )
+        except BeingRecovered:
+            told = "正在取回，完成后再启动 bangfu recover is at work on it: start it afterwards"
+            raise StartRefused(f"{room.name}: {told}") from None
         except DATABASE_FAILURES as error:
             # A driver's message may quote an address with its password; its type may not.
             told = f"数据库不可用 the database can't be used: {type(error).__name__}"

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from shared import bus
 from shared.migrations import missing_of_keys, missing_of_log
 from shared.moment import Moment
+from shared.presence import attend
 from shared.publisher import Outbox
 from shared.relay import Relay
 from shared.tail import Connection
@@ -50,7 +51,7 @@ async def check_migrations(worker_url: str, keys_url: str, schema: str) -> None:
         (worker_url, partial(missing_of_log, service=schema)),
         (keys_url, missing_of_keys),
     ):
-        connection = await asyncpg.connect(url, timeout=10)
+        connection = await _connected(url, schema)
         try:
             missing += await ask(connection)
         finally:
@@ -67,16 +68,21 @@ async def check_log(url: str, schema: str, outboxes: Sequence[Outbox], bootstrap
 
     A topic that is absent, empty or shrunk is the relay's alarm: the database has everything then.
     """
-    connection = await asyncpg.connect(
-        url, timeout=10, server_settings={"application_name": "bangfu-start"}
-    )
+    connection = await _connected(url, schema)
     try:
+        await attend(connection, schema)
         for outbox in outboxes:
             ahead = await _ahead(connection, schema, outbox, bootstrap)
             if ahead is not None:
                 raise StartRefused(_behind(schema, str(ahead)))
     finally:
         await connection.close()
+
+
+async def _connected(url: str, schema: str) -> asyncpg.Connection:
+    """Under the name of the service, by which whoever asks who runs finds it."""
+    name = {"application_name": f"bangfu-{schema}-start"}
+    return await asyncpg.connect(url, timeout=10, server_settings=name)
 
 
 async def _ahead(

@@ -33,6 +33,17 @@ ALARM_RULES: Final = (
         "./run bangfu republish {service}",
     ),
     _alarm(
+        "kafka_replaced",
+        "所在的卡夫卡不是原来那个",
+        "this Kafka is not the one that it was published to",
+        Words(
+            "卡夫卡已更换；或 BANGFU_KAFKA_BOOTSTRAP 有误，那就改正而勿重发",
+            "Kafka was replaced; or BANGFU_KAFKA_BOOTSTRAP is wrong: then correct it instead",
+        ),
+        # Facts stated while it was replaced may be in a topic that was made there already.
+        "./run bangfu republish {service} --new-kafka --replace",
+    ),
+    _alarm(
         "partitions_differ",
         "分区数与设置不符",
         "its topic has other partitions than the setting",

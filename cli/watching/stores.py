@@ -19,8 +19,9 @@ import orjson
 from cli.rooms import SERVICES
 from cli.watching.rule import Sample
 from services.payout.bank_waits import QUERY, WITH_THE_BANK, days_since
-from shared.bus import BirthAgedError, BusError, TopicState, read_topic
+from shared.bus import BirthAgedError, BusError, TopicState, read_cluster, read_topic
 from shared.clock import Clock
+from shared.publisher import LOST_KINDS
 
 ANSWER_SECONDS: Final = 4.0
 CONNECT_SECONDS: Final = 2.5
@@ -32,7 +33,8 @@ _HELD: Final = (
 )
 _OUTBOXES: Final = (
     "SELECT c.relname AS name, coalesce(p.position, 0) AS position,"
-    " coalesce(p.ends, '{{}}') AS ends, coalesce(p.generation, '') AS generation FROM pg_class c"
+    " coalesce(p.ends, '{{}}') AS ends, coalesce(p.generation, '') AS generation,"
+    " coalesce(to_jsonb(p) ->> 'cluster', '') AS cluster FROM pg_class c"
     " LEFT JOIN {schema}.checkpoint p ON p.name = c.relname"
     " WHERE c.relnamespace = '{schema}'::regnamespace AND c.relname IN ('facts', 'instructions')"
     " AND c.relkind = 'r'"
@@ -80,6 +82,8 @@ class Outbox:
     table: str
     ends: Mapping[int, int]
     generation: str
+    # The id of its Kafka; empty if no relay has noted it.
+    cluster: str
 
 
 @dataclass
@@ -101,6 +105,8 @@ class Topics:
     server: Server
     states: dict[str, TopicState] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    # The id of this Kafka; empty if it did not answer.
+    cluster: str = ""
 
 
 async def ask_database(url: str, clock: Clock) -> Stored:
@@ -149,7 +155,8 @@ async def _read_service(connection: asyncpg.Connection, service: str, stored: St
             Sample("bangfu_relay_behind_seconds", labels, drawn["seconds"] or 0.0),
         )
         ends = {int(p): int(end) for p, end in orjson.loads(row["ends"]).items()}
-        stored.outboxes.append(Outbox(service, row["name"], ends, row["generation"]))
+        known = (row["generation"], row["cluster"])
+        stored.outboxes.append(Outbox(service, row["name"], ends, *known))
     released = 0
     for row in await connection.fetch(_HELD.format(schema=service)):
         labels = {"service": service, "reason": row["reason"]}
@@ -188,11 +195,14 @@ async def _read_payouts(connection: asyncpg.Connection, clock: Clock, stored: St
 
 
 async def ask_kafka(bootstrap: str, names: Sequence[str]) -> Topics:
-    """Ends and birth records of these topics, side by side. Never raises."""
+    """Ends and birth records of these topics, side by side, and whose they are. Never raises."""
     began = monotonic()
     asking = {name: asyncio.create_task(read_topic(bootstrap, name)) for name in names}
-    done, late = await asyncio.wait(asking.values(), timeout=ANSWER_SECONDS)
+    cluster = asyncio.create_task(read_cluster(bootstrap))
+    done, late = await asyncio.wait([*asking.values(), cluster], timeout=ANSWER_SECONDS)
     topics = Topics(Server("kafka", (monotonic() - began) * 1000))
+    if cluster in done and not cluster.cancelled() and cluster.exception() is None:
+        topics.cluster = cluster.result()
     for task in late:
         task.cancel()
         task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
@@ -241,6 +251,8 @@ def relay_alarms(
         if topic is None or topics.server.failure:
             continue
         kind = _alarm(outbox, topics, topic)
+        if kind in LOST_KINDS and topics.cluster and outbox.cluster not in ("", topics.cluster):
+            kind = "kafka_replaced"
         if kind:
             labels = {"service": outbox.service, "outbox": outbox.table, "kind": kind}
             found.append(Sample("bangfu_relay_alarm", labels, 1.0, topics.failures.get(topic, "")))

@@ -13,7 +13,11 @@ import pytest
 from psycopg import sql
 
 from deploy.infrastructure import Infrastructure
+from deploy.native.process import free_ports
 from shared import bus
+from shared.lease import DATABASE_FAILURES
+from shared.moment import WentBack
+from shared.presence import BeingRecovered, is_alone
 from shared.publisher import Outbox
 from shared.recovery import InTurn, Recovery, RecoveryRefused, Regained
 from shared.relay import Relay
@@ -165,6 +169,22 @@ async def again(parts, old: list[str], times: int) -> None:  # type: ignore[no-u
             await tell(parts, "tally", case, alpha.Count(amount=1))
 
 
+async def test_a_recovery_notes_which_topic_it_compared(world: World) -> None:
+    """For `republish`, where a build left a checkpoint that does not name it."""
+    async with AsyncExitStack() as stack:
+        world.stack = stack
+        a = await world.start(alpha.room())
+        async with running(a):
+            await count(a, cases(1), 1)
+            await until(lambda: rested(a))
+    async with world.admin() as admin:
+        await admin.execute("UPDATE alpha.checkpoint SET topic = '', cluster = ''")
+        await recover(world, alpha.room())
+        [known] = await admin.fetch("SELECT topic, cluster FROM alpha.checkpoint")
+    assert known["topic"] == bus.topic_name(world.prefix, "alpha")
+    assert known["cluster"] == await bus.read_cluster(world.bootstrap)
+
+
 async def test_a_fork_is_refused_and_nothing_is_written(world: World) -> None:
     """Somebody wrote over the lost facts: two histories, and no program may choose."""
     async with AsyncExitStack() as stack:
@@ -195,6 +215,66 @@ async def test_a_running_service_is_not_recovered(world: World) -> None:
         await world.start(alpha.room())
         with pytest.raises(RecoveryRefused, match="stop alpha first"):
             await recover(world, alpha.room())
+
+
+async def test_a_service_that_is_only_starting_is_not_recovered(world: World) -> None:
+    """It waits for Kafka's answer; then it would go on from what it has read of the log before."""
+    [silent] = free_ports(1)
+    starting = asyncio.create_task(
+        check_log(
+            world.url("alpha", "worker", "w"),
+            "alpha",
+            [outbox(world, alpha.room())],
+            f"127.0.0.1:{silent}",
+        )
+    )
+    try:
+
+        async def is_there() -> bool:
+            async with world.admin() as admin:
+                return bool(
+                    await admin.fetchval(
+                        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                        " AND usename <> current_user"
+                    )
+                )
+
+        await until(is_there)
+        with pytest.raises(RecoveryRefused, match="stop alpha first"):
+            await recover(world, alpha.room(), hear_again=True)
+    finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+
+
+async def test_nothing_of_a_service_begins_beside_its_recovery(world: World) -> None:
+    """Neither a new process, nor a new connection of one whose connections were all cut."""
+    async with AsyncExitStack() as stack:
+        world.stack = stack
+        a = await world.start(alpha.room())
+        await a.moment.look(a.store.worker)
+        async with world.admin() as recovering, world.admin() as admin:
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND application_name LIKE 'bangfu-alpha-%'"
+            )
+            assert await is_alone(recovering, "alpha")
+            with pytest.raises(BeingRecovered):
+                await may_start(world, alpha.room())
+            with pytest.raises(BeingRecovered):
+                await world.start(alpha.room())
+            with pytest.raises(RecoveryRefused, match="another recovery"):
+                await recover(world, alpha.room())
+            # The first one may still meet a connection that was cut.
+            for _ in range(2):
+                with pytest.raises(DATABASE_FAILURES):
+                    await a.store.last_position()
+            assert a.moment.difference == "bangfu recover"
+        # Its memory is of before: it ends, whatever the lock says now.
+        with pytest.raises(WentBack):
+            await a.store.last_position()
+        b = await world.start(alpha.room())
+        await count(b, cases(1), 1)
 
 
 async def test_facts_take_their_turn(world: World) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import asyncpg
 import pytest
 
+from deploy.infrastructure import InfrastructureError
+from deploy.native.kafka import Kafka
 from shared import bus
 from shared.births import BirthWatch
 from shared.publisher import Outbox
 from shared.relay import Relay
 from shared.republish import Relayed, RepublishRefused, Standing
 from shared.service import Parts
+from tests.conftest import servers_folder
 from tests.shared.test_consumers import Process, publish
 from tests.toy import alpha, beta
 from tests.toy.world import (
@@ -226,6 +231,97 @@ async def test_a_topic_by_another_name_is_the_relays_only_if_that_is_said(world:
         # Named in the checkpoint from now on, so that giving the command again needs no more.
         [at] = await slip.look()
         assert (at.standing, at.published, at.topic_known) == (Standing.WHOLE, 0, other)
+
+
+@pytest.fixture
+def other_kafka() -> Iterator[str]:
+    """Another broker, with nothing on it: what a wrong address leads to, or a new one in place."""
+    kafka = Kafka(servers_folder() / f"other_{secrets.token_hex(4)}")
+    try:
+        for _ in kafka.starting():
+            time.sleep(0.02)
+    except InfrastructureError as error:
+        kafka.stop(keep_data=False)
+        pytest.skip(str(error))
+    yield kafka.bootstrap
+    kafka.stop(keep_data=False)
+
+
+async def test_another_kafka_is_the_relays_only_if_that_is_said(
+    world: World, other_kafka: str
+) -> None:
+    """A slip of the address touches nothing; a Kafka in the other's place is filled when told so.
+
+    The relay itself says which of the two it is, and so the command that is right.
+    """
+    await world.migrate("alpha")
+    await world.create_topics("alpha")
+    a = await world.start(alpha.room())
+    topic = bus.topic_name(world.prefix, "alpha")
+    async with relayed(world, "alpha") as own, running(a):
+        slip = replace(own, bootstrap=other_kafka)
+        await count(a, cases(3), 1)
+        await until(lambda: rested(a))
+        epoch = a.relay.status().epoch
+        with pytest.raises(RepublishRefused, match=r"BANGFU_KAFKA_BOOTSTRAP.*--new-kafka"):
+            await slip.set_back(await slip.look(), replace=True, new_name=True)
+        with pytest.raises(bus.TopicAbsentError):
+            await bus.read_topic(other_kafka, topic)
+        await count(a, cases(3), 1)
+        await until(lambda: rested(a))
+        assert a.relay.status().epoch == epoch
+    moved = replace(world, bootstrap=other_kafka)
+    a = await moved.start(alpha.room())
+    async with relayed(moved, "alpha") as own, running(a):
+
+        async def told() -> bool:
+            return a.relay.status().outboxes[0].alarm == "kafka_replaced"
+
+        await until(told)
+        await own.set_back(await own.look(), replace=True, new_kafka=True)
+        await until(lambda: rested(a))
+        assert [at.standing for at in await own.look()] == [Standing.WHOLE]
+    assert await stands_in_topic(moved, a) == 0
+
+
+async def test_a_relay_notes_its_topic_before_anything_can_be_wrong_with_it(world: World) -> None:
+    """A checkpoint of an older build, or of a recovery, names none; then the topic is lost."""
+    await world.migrate("alpha")
+    await world.create_topics("alpha")
+    a = await world.start(alpha.room())
+    async with running(a):
+        await count(a, cases(3), 1)
+        await until(lambda: rested(a))
+    async with world.admin() as admin:
+        await admin.execute("UPDATE alpha.checkpoint SET topic = '', cluster = ''")
+    await bus.delete_topic(world.bootstrap, bus.topic_name(world.prefix, "alpha"))
+    with pytest.raises(RepublishRefused, match=r"start the service first.*--new-name"):
+        await republish(world, "alpha")
+    async with running(a):
+
+        async def told() -> bool:
+            return a.relay.status().outboxes[0].alarm == "topic_not_ours"
+
+        await until(told)
+        await republish(world, "alpha")
+        await until(lambda: rested(a))
+
+
+async def test_a_topic_that_is_there_needs_no_name_to_be_known(world: World) -> None:
+    """Made anew by hand while its service was down, after an upgrade."""
+    await world.migrate("alpha")
+    await world.create_topics("alpha")
+    a = await world.start(alpha.room())
+    async with running(a):
+        await count(a, cases(3), 1)
+        await until(lambda: rested(a))
+    async with world.admin() as admin:
+        await admin.execute("UPDATE alpha.checkpoint SET topic = '', cluster = ''")
+    await bus.delete_topic(world.bootstrap, bus.topic_name(world.prefix, "alpha"))
+    await world.create_topics("alpha")
+    await republish(world, "alpha")
+    async with running(a):
+        await until(lambda: rested(a))
 
 
 async def rested(parts: Parts) -> bool:
