@@ -21,6 +21,7 @@ from services.eligibility import facts as eligibility
 from services.notice import facts as notice
 from services.training import facts as training
 from shared.keys import KeyStore
+from tests.services.intake.handbook import typed
 from tests.services.intake.running import (
     ADDRESS,
     APPROVER,
@@ -452,3 +453,47 @@ async def test_an_erased_person_is_found_by_no_key_any_more(intake: Intake, tmp_
     assert await where_found(url, *traces) == set()
     assert "commands" in await where_found(url, f"case-{other.case_id}")
     assert "0 lookup rows, 0 command rows" in await bangfu(intake, "erasures", "clear", register)
+
+
+# The drill of the keys, as docs/operating.md has it
+
+
+async def names_in_clear(case: Case) -> list[str | None]:
+    looked = (await case.look(HANDLER, unsealed=True))["personal"]
+    return [member["name"] for member in looked["members"]]
+
+
+async def test_a_dump_of_the_keys_brings_nobody_back_who_was_erased(
+    intake: Intake, tmp_path: Path
+) -> None:
+    """Dumped, erased, entered in the register, restored, and erased again by the register alone."""
+    intake.go_to(OPENING.date())
+    installation = intake.installation
+    export, clear = "./run bangfu erasures export", "./run bangfu erasures clear"
+    restore, replay = "pg_restore", "./run bangfu erasures replay"
+    every_day, back = "Every day.", "Restoring the keys' database."
+
+    async def started_again() -> None:
+        # A process remembers keys for a minute.
+        installation.start("intake")
+        await installation.wait_until_ready(["intake"])
+
+    async with intake.client() as client:
+        gone, kept = [await submitted(intake, client, serial) for serial in (81, 82)]
+        await typed(intake, tmp_path, every_day, "pg_dump", export, clear)
+        members = (await gone.look())["case"]["members"]
+        keys = await asyncpg.connect(installation.environments["intake"]["BANGFU_KEYS_URL"])
+        for person in members:
+            await keys.execute("SELECT keys.destroy_keys($1, 'drill')", person["person_id"])
+        await keys.close()
+        assert "cleared: 0 lookup" not in await typed(intake, tmp_path, every_day, export, clear)
+        installation.stop(["intake"])
+        await typed(intake, tmp_path, back, restore)
+        await started_again()
+        assert await names_in_clear(gone) == list(NAMES)
+        installation.stop(["intake"])
+        assert f"again: {len(members)}," in await typed(intake, tmp_path, back, replay)
+        assert "erased again: 0," in await typed(intake, tmp_path, back, replay)
+        await started_again()
+        assert await names_in_clear(gone) == [None] * len(members)
+        assert await names_in_clear(kept) == list(NAMES)
