@@ -219,26 +219,28 @@ class Publisher:
 
     async def _resume(self, connection: Connection) -> None:
         """Claim the checkpoint for this epoch, and compare topic and log with it."""
+        self._cluster = await bus.read_cluster(self._bootstrap)
         self._lease.check()
         row = await connection.fetchrow(
-            f"INSERT INTO {self._schema}.checkpoint AS c (name, epoch, topic) VALUES ($1, $2, $3)"  # noqa: S608 - a checked name
-            # A build that did not note the topic's name may have left it out.
-            " ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch,"
-            " topic = coalesce(nullif(c.topic, ''), excluded.topic)"
+            f"INSERT INTO {self._schema}.checkpoint AS c (name, epoch, topic, cluster)"  # noqa: S608 - a checked name
+            " VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch,"
+            # Noted before anything can be wrong with it: an older build has left them out.
+            " topic = coalesce(nullif(c.topic, ''), excluded.topic),"
+            " cluster = coalesce(nullif(c.cluster, ''), excluded.cluster)"
             " WHERE c.epoch <= excluded.epoch RETURNING position, ends, generation, cluster",
             self._outbox.table,
             self._lease.epoch,
             self._outbox.topic,
+            self._cluster,
             timeout=QUERY_SECONDS,
         )
         if row is None:
             raise LeaseLostError(f"{self._outbox.table}: the checkpoint is a later relay's")
         ends = {int(p): int(end) for p, end in orjson.loads(row["ends"]).items()}
-        self._cluster = await bus.read_cluster(self._bootstrap)
         try:
             state = await self._look_at_topic(row["generation"], ends)
         except Alarm as alarm:
-            if alarm.kind in LOST_KINDS and row["cluster"] not in ("", self._cluster):
+            if alarm.kind in LOST_KINDS and row["cluster"] != self._cluster:
                 detail = f"cluster {self._cluster}, was {row['cluster']}; {alarm}"
                 raise Alarm("kafka_replaced", detail) from alarm
             raise

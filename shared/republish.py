@@ -216,7 +216,15 @@ class Relayed:
 
 
 def _refuse_other_kafka(each: OutboxAt) -> None:
-    if each.cluster_known in ("", each.cluster):
+    if each.cluster_known == each.cluster:
+        return
+    if not each.cluster_known:
+        if each.topic_known and each.standing is Standing.ABSENT:
+            raise RepublishRefused(
+                f"{each.outbox.topic} 不存在，中继尚未记下其卡夫卡 is absent, and the relay has not"
+                " noted its Kafka yet: 先启动服务 start the service first;"
+                " BANGFU_KAFKA_BOOTSTRAP 确实无误则 if that is certainly right: --new-kafka"
+            )
         return
     raise RepublishRefused(
         f"{each.outbox.topic} 不在该中继的卡夫卡上 is not on the relay's Kafka"

@@ -286,6 +286,7 @@ async def test_another_kafka_is_the_relays_only_if_that_is_said(
 
 async def test_a_relay_notes_its_topic_before_anything_can_be_wrong_with_it(world: World) -> None:
     """A checkpoint of an older build, or of a recovery, names none; then the topic is lost."""
+    topic = bus.topic_name(world.prefix, "alpha")
     await world.migrate("alpha")
     await world.create_topics("alpha")
     a = await world.start(alpha.room())
@@ -294,8 +295,12 @@ async def test_a_relay_notes_its_topic_before_anything_can_be_wrong_with_it(worl
         await until(lambda: rested(a))
     async with world.admin() as admin:
         await admin.execute("UPDATE alpha.checkpoint SET topic = '', cluster = ''")
-    await bus.delete_topic(world.bootstrap, bus.topic_name(world.prefix, "alpha"))
+    await bus.delete_topic(world.bootstrap, topic)
     with pytest.raises(RepublishRefused, match=r"start the service first.*--new-name"):
+        await republish(world, "alpha")
+    async with world.admin() as admin:
+        await admin.execute("UPDATE alpha.checkpoint SET topic = $1", topic)
+    with pytest.raises(RepublishRefused, match=r"start the service first.*--new-kafka"):
         await republish(world, "alpha")
     async with running(a):
 
