@@ -337,6 +337,9 @@ async def test_a_copy_is_told_however_late_if_it_was_started_with_a_recovery(
         archived.server.stop(keep_data=True)
         archived.put_copy_back(recovering=recovering)
         archived.start()
+        async with asyncio.timeout(COMMAND_SECONDS):
+            while archived.rows("SELECT pg_is_in_recovery()") != [(False,)]:  # noqa: ASYNC110 - a server announces nothing
+                await asyncio.sleep(0.05)
         archived.run("CREATE TABLE instead AS SELECT n FROM generate_series(1, 100000) AS n")
         if recovering:
             with pytest.raises(WentBack, match="timeline"):
