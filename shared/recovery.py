@@ -133,9 +133,9 @@ class Recovery:
             f"bangfu-{self._schema}-%",
         )
         if running:
-            raise RecoveryRefused(f"stop {self._schema} first: {running} connections")
+            raise RecoveryRefused(f"请先停止 stop {self._schema} first: {running} connections")
         if not alone:
-            raise RecoveryRefused(f"another recovery of {self._schema} is at work")
+            raise RecoveryRefused(f"另一命令正在取回 another recovery of {self._schema} is at work")
 
     async def _topic(self, outbox: Outbox) -> bus.TopicState:
         state = await bus.read_topic(self.bootstrap, outbox.topic)
@@ -202,16 +202,16 @@ class Recovery:
             timeout=WRITE_SECONDS,
         )
         if rows:
-            raise RecoveryRefused(f"forked at {rows[0]['stream']} {rows[0]['version']}")
+            raise RecoveryRefused(f"分叉 forked at {rows[0]['stream']} {rows[0]['version']}")
 
     def _must_be_readable(self, fact: Recorded) -> None:
         try:
             self.room.kind_of(fact.stream)
             fact.read(self.room.reads)
         except UnknownFact as error:
-            raise RecoveryRefused(f"a newer build is needed: {error}") from error
+            raise RecoveryRefused(f"须用更新的版本 a newer build is needed: {error}") from error
         except (KeyError, ValueError) as error:
-            raise RecoveryRefused(f"unreadable: {fact.stream} {fact.version}") from error
+            raise RecoveryRefused(f"不可读 unreadable: {fact.stream} {fact.version}") from error
 
     async def _check_links(self, connection: Connection) -> None:
         """Each lost fact follows the one before it, in the log or among the lost."""
@@ -227,7 +227,7 @@ class Recovery:
             timeout=WRITE_SECONDS,
         )
         if row is not None:
-            raise RecoveryRefused(f"unlinked at {row['stream']} {row['version']}")
+            raise RecoveryRefused(f"前后不接 unlinked at {row['stream']} {row['version']}")
 
     async def _first_unpublished(self, connection: Connection, position: int) -> int | None:
         """The first row of the log after the checkpoint that the topic does not have."""
@@ -318,7 +318,7 @@ class Recovery:
         except asyncpg.PostgresError as error:
             if error.sqlstate == OUT_OF_ORDER and not must:
                 return False
-            raise RecoveryRefused(f"does not fit: {error.sqlstate}") from error
+            raise RecoveryRefused(f"不相容 does not fit: {error.sqlstate}") from error
         self.regained.facts += len(facts)
         for fact in facts:
             if not fact.attributes["causationid"] and fact.actor.person != SYSTEM.person:

@@ -19,6 +19,7 @@ from deploy.infrastructure import (
     start_infrastructure,
 )
 from deploy.native.process import Identity
+from tests.chronicle import CHRONICLE
 
 TEST_FOLDER = Path(__file__).resolve().parents[1] / ".bangfu" / "test"
 
@@ -37,6 +38,14 @@ def forget_old_logs(kept: int = 5) -> None:
     for folder in folders[:-kept]:
         if not Identity.of(int(folder.name)).is_alive():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Seeds, strikes and counts are told also when all went well."""
+    if CHRONICLE:
+        terminalreporter.section("drawn by seed")
+        for line in CHRONICLE:
+            terminalreporter.line(line)
 
 
 def servers_folder() -> Path:

@@ -1,4 +1,4 @@
-"""The undisturbed year to compare with, and the chronicle at the end of the run's output."""
+"""The undisturbed year to compare with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from deploy.infrastructure import Infrastructure
 from sandbox.run import Plan, Run
 from tests.demo.conftest import hosted, outcomes_of, own_installation
 from tests.demo.undisturbed import OUTCOMES
-from tests.faults.lived import CHRONICLE
 
 MOST_HOUSEHOLDS: Final = 60
 
@@ -29,11 +28,3 @@ def undisturbed(infrastructure: Infrastructure) -> Mapping[int, Mapping[str, Any
             with hosted(plan, installation, life) as host:
                 OUTCOMES[plan.seed] = host.ask(outcomes_of(host.run))
     return OUTCOMES[plan.seed]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Seeds, strikes and counts are told also when all went well."""
-    if CHRONICLE:
-        terminalreporter.section("faults")
-        for line in CHRONICLE:
-            terminalreporter.line(line)

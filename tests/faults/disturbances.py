@@ -1,14 +1,11 @@
 """What is done to a running installation, and when: on a drawn day, at a moment of its own.
 
-Most fall into a day's wave, while commands are on their way and facts are relayed and heard;
-those that are `alone` are over before their day begins.
+They fall into a day's wave, while commands are on their way and facts are relayed and heard.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
@@ -20,16 +17,10 @@ from typing import Any, Final
 from sandbox.run import Run
 from sandbox.year import working_days
 
-SEED_VARIABLE: Final = "BANGFU_FAULTS_SEED"
 LOOK_SECONDS: Final = 0.001
 # A service that nobody commands on its day is struck after this, in whatever it does.
 PATIENCE_SECONDS: Final = 5.0
 LONGEST_DELAY_SECONDS: Final = 0.15
-
-
-def drawn_seed() -> int:
-    """A seed for this run's faults: another each time, unless the environment gives one."""
-    return int(os.environ.get(SEED_VARIABLE) or secrets.randbelow(1_000_000))
 
 
 @dataclass(frozen=True)
@@ -65,8 +56,6 @@ class Disturber:
             for each in by_day.get(day, ()):
                 task = asyncio.create_task(each.act(self))
                 self._tasks.append(task)
-                if each.alone:
-                    await task
             await self.run.year.live(day)
             for task in [task for task in self._tasks if task.done()]:
                 task.result()
@@ -116,7 +105,6 @@ class Disturbance:
 
     day: date
     act: Callable[[Disturber], Coroutine[Any, Any, None]]
-    alone: bool = False
 
 
 def spread(year: int, count: int, draw: Random) -> list[date]:

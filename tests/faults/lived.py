@@ -15,9 +15,10 @@ from sandbox.outcomes import Outcomes
 from sandbox.rest import lags, reasons
 from sandbox.run import Plan, Run
 from sandbox.stuck import stuck_cases
+from tests.chronicle import CHRONICLE, drawn_seed
 from tests.demo.conftest import hosted
 from tests.demo.log import Log
-from tests.faults.disturbances import Disturber, Struck, drawn_seed
+from tests.faults.disturbances import Disturber, Struck
 from tests.faults.evidence import Acknowledged, Books, Topics, held_rows, read_topics
 
 SESSION_TIMEOUT_MS: Final = 2_000
@@ -28,9 +29,6 @@ SHORT_LEASES: Final[dict[str, Any]] = {
 }
 # A frozen broker or a full disk is waited for; more than this is a hang.
 PATIENCE_SECONDS: Final = 180.0
-
-# What happened, for the end of the run's output; see conftest.py.
-CHRONICLE: Final[list[str]] = []
 
 Ordeal = Callable[[Disturber], Awaitable[None]]
 

@@ -25,9 +25,9 @@ from shared import bus
 from shared.clock import set_clock_file
 from shared.discarded import HeardFactDiscarded
 from shared.fact import LARGEST_DATA_BYTES, Recorded
+from tests.chronicle import CHRONICLE
 from tests.faults import newer
 from tests.faults.builds import PARTITIONS, PATIENCE_SECONDS, Builds, running_builds
-from tests.faults.lived import CHRONICLE
 from tests.services.intake.running import OPENING
 from tests.toy.world import altered, headers_of, until
 
