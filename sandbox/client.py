@@ -72,6 +72,8 @@ class Client:
         self.commands: Counter[str] = Counter()
         # Told the bytes of every refusal: a test searches them for personal values.
         self.on_refusal: Callable[[bytes], None] = lambda _body: None
+        # Told status, media type and body of every answer after which it tries again.
+        self.on_put_off: Callable[[int, str, bytes], None] = lambda _status, _type, _body: None
         # Told the service and the answer of every command that was granted.
         self.on_acknowledged: Callable[[str, Any], None] = lambda _service, _answer: None
 
@@ -200,6 +202,7 @@ class Client:
                 else:
                     if status not in TRY_AGAIN or loop.time() > deadline:
                         return status, body
+                    self.on_put_off(status, answer.content_type, body)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 1.0)
 

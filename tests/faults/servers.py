@@ -7,13 +7,10 @@ a full disk does has to be done to a process and a folder of ours.
 from __future__ import annotations
 
 import asyncio
-import errno
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,13 +20,12 @@ from psycopg import sql
 from deploy.infrastructure import Infrastructure, create_database
 from deploy.native.kafka import Kafka
 from deploy.native.postgres import Postgres
-from deploy.native.process import Identity, Server
-from sandbox.installation import SERVICES
-from tests.conftest import TEST_FOLDER
+from deploy.native.process import Server
+from tests.faults.disk import Disk
 
-SMALL_DISK: Final = "bangfu-small-disk"
-DISK_MIB: Final = 320
-FULL: Final = "No space left on device"
+# What PostgreSQL says when it ends itself over a log that it can't write any more.
+WENT_DOWN: Final = "PANIC"
+GO_DOWN_SECONDS: Final = 60.0
 # So little that the log of what is written must soon ask the disk for more.
 LITTLE_WAL: Final = {"max_wal_size": "64MB", "min_wal_size": "32MB"}
 
@@ -56,8 +52,10 @@ class OwnServers:
                 setting = sql.SQL("ALTER SYSTEM SET {} = {}")
                 connection.execute(setting.format(sql.Identifier(name), sql.Literal(value)))
             connection.execute("SELECT pg_reload_conf()")
+        database = create_database(self.postgres.admin_url, "bangfu")
+        self.disk.take(self.postgres.admin_url, "bangfu")
         return Infrastructure(
-            create_database(self.postgres.admin_url, "bangfu"),
+            database,
             create_database(self.postgres.admin_url, "bangfu_keys"),
             self.kafka.bootstrap,
         )
@@ -103,109 +101,25 @@ class OwnServers:
             row = asked.fetchone()
         return int(row[0]) if row else 0
 
+    async def go_down_for_want_of_room(self, before: int) -> None:
+        """Ask PostgreSQL to write its own log until it ends itself, if it has not since ``before``.
+
+        ``before`` is how often it had. What it frees meanwhile is taken as well. It may come back
+        by itself, to refuse every new session. Raises TimeoutError.
+        """
+        async with asyncio.timeout(GO_DOWN_SECONDS):
+            while self.said(WENT_DOWN) == before:
+                self.disk.fill()
+                await asyncio.to_thread(exhaust_wal, self.postgres.admin_url)
+                await asyncio.sleep(0.1)
+
     def said(self, text: str) -> int:
         """How often PostgreSQL's log has this text."""
         return (self.folder / "postgres.log").read_text(errors="replace").count(text)
 
 
-class Disk:
-    """A small file system in memory for PostgreSQL's folder, where the machine lets us mount one.
-
-    Where it does not, a trigger on every log of facts answers with PostgreSQL's own error of a full
-    disk (53100) instead: the services see the same, the server is spared.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.is_mounted = False
-
-    def make(self) -> None:
-        """Mount it, if we may; what a session that was killed left mounted goes first."""
-        _unmount_leftovers()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        size = f"size={DISK_MIB}m,mode=700"
-        asked = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", size, SMALL_DISK, self._folder],
-            capture_output=True,
-            check=False,
-        )
-        self.is_mounted = asked.returncode == 0
-
-    def remove(self) -> None:
-        """Unmount it."""
-        if self.is_mounted:
-            subprocess.run(["umount", "--lazy", self._folder], check=False)
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    @contextmanager
-    def full(self, postgres_url: str) -> Iterator[str]:
-        """Not a byte more for as long as the block runs; says how that is done."""
-        if not self.is_mounted:
-            with _refusing_facts(postgres_url):
-                yield "53100 raised by a trigger, for nothing may be mounted here"
-            return
-        ballast = self._folder / "ballast"
-        try:
-            _fill(ballast)
-            yield f"a file system of {DISK_MIB} MiB filled up"
-        finally:
-            ballast.unlink()
-
-
-def _unmount_leftovers() -> None:
-    """Of sessions that are over, by the process id that names their folder."""
-    mounts = Path("/proc/mounts")
-    for line in mounts.read_text().splitlines() if mounts.exists() else ():
-        device, place, *_ = line.split()
-        if device != SMALL_DISK or TEST_FOLDER not in Path(place).parents:
-            continue
-        session = Path(place).relative_to(TEST_FOLDER).parts[0]
-        if not (session.isdecimal() and Identity.of(int(session)).is_alive()):
-            subprocess.run(["umount", "--lazy", place], check=False)
-
-
-def _fill(ballast: Path) -> None:
-    """Take all there is, and what is freed for a moment as well."""
-    with suppress_full(), ballast.open("wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            with suppress_full():
-                while True:
-                    file.write(b"\0" * size)
-
-
-@contextmanager
-def suppress_full() -> Iterator[None]:
-    """The disk is full: as was asked."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-
-
-@contextmanager
-def _refusing_facts(postgres_url: str) -> Iterator[None]:
-    refuse = (
-        "CREATE FUNCTION public.disk_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        f" RAISE EXCEPTION '{FULL}' USING ERRCODE = 'disk_full'; END $$"
-    )
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(refuse)
-        for service in SERVICES:
-            table = sql.Identifier(service, "facts")
-            connection.execute(
-                sql.SQL(
-                    "CREATE TRIGGER disk_full BEFORE INSERT ON {} EXECUTE FUNCTION disk_full()"
-                ).format(table)
-            )
-        try:
-            yield
-        finally:
-            connection.execute("DROP FUNCTION public.disk_full() CASCADE")
-
-
 def exhaust_wal(admin_url: str) -> None:
-    """Ask for one log segment after the other, until the full disk has no more to give.
+    """Ask for some log segments one after the other; a full disk has no more to give.
 
     PostgreSQL goes down over this by design, and comes back when there is room.
     """

@@ -10,19 +10,23 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
+import orjson
 import pytest
 
+from sandbox.client import Client
 from sandbox.installation import SERVICES, Installation
 from sandbox.run import Plan
 from tests.conftest import servers_folder
 from tests.faults.afterwards import AfterAYear
 from tests.faults.commands import command, environment_of
+from tests.faults.disk import FULL
 from tests.faults.disturbances import Disturbance, Disturber, spread
 from tests.faults.lived import SHORT_LEASES, Lived, lived_through
-from tests.faults.servers import FULL, OwnServers, exhaust_wal
+from tests.faults.servers import WENT_DOWN, OwnServers
 
 HOUSEHOLDS: Final = 16
 # Longer than a request, a send and a session may take (shared/bus.py, shared/publisher.py).
@@ -31,6 +35,8 @@ ABSENCE_SECONDS: Final = 3.0
 CUTS: Final = 20
 CUT_EVERY_SECONDS: Final = 0.1
 FULL_SECONDS: Final = 4.0
+# What is answered while nothing can be stored: a problem that says so, and to try again.
+PUT_OFF: Final = "503 application/problem+json urn:bangfu:problem:log-unreachable"
 
 Act = Callable[[Disturber], Coroutine[Any, Any, None]]
 
@@ -80,21 +86,44 @@ async def connections_are_cut(disturber: Disturber, *, servers: OwnServers) -> N
 
 async def disk_fills_up(disturber: Disturber, *, servers: OwnServers) -> None:
     """First no table grows any more, then the log of what is written finds no room either."""
-    own = disturber.run.installation.infrastructure
+    run = disturber.run
     when = await disturber.in_wave("intake")
-    before = servers.said(FULL)
-    with servers.disk.full(own.postgres_url) as how:
-        await asyncio.sleep(FULL_SECONDS)
-        refused = servers.said(FULL) - before
-        if servers.disk.is_mounted:
-            exhaust_wal(servers.postgres.admin_url)
-            await asyncio.sleep(FULL_SECONDS / 2)
-    process = servers.postgres.process
-    went_down = process is not None and process.poll() is not None
-    if went_down:
-        await servers.start(servers.postgres)
-    down = ", then PostgreSQL went down" if went_down else ""
-    disturber.note("full", "database", f"{when}: {how}; {refused} writes refused{down}")
+    before, ended_before = servers.said(FULL), servers.said(WENT_DOWN)
+    with put_off(run.client) as answers:
+        with servers.disk.full(run.installation.infrastructure.postgres_url) as how:
+            await asyncio.sleep(FULL_SECONDS)
+            refused = servers.said(FULL) - before
+            if servers.disk.holds_the_server:
+                await servers.go_down_for_want_of_room(ended_before)
+                await asyncio.sleep(FULL_SECONDS / 2)
+        process = servers.postgres.process
+        if process is not None and process.poll() is not None:
+            await servers.start(servers.postgres)
+    ended = ", then PostgreSQL went down" if servers.said(WENT_DOWN) > ended_before else ""
+    told = ", ".join(f"{n} × {answer}" for answer, n in sorted(answers.items())) or "nobody"
+    disturber.note(
+        "full", "database", f"{when}: {how}; {refused} writes refused{ended}; put off by {told}"
+    )
+
+
+@contextmanager
+def put_off(client: Client) -> Iterator[Counter[str]]:
+    """Status, media type and problem of each answer after which people try again."""
+    answers: Counter[str] = Counter()
+
+    def told(status: int, media_type: str, body: bytes) -> None:
+        try:
+            problem = orjson.loads(body)
+            named = problem["type"] if problem["title"] and problem["title_en"] else "untitled"
+        except (ValueError, KeyError, TypeError):
+            named = "no problem"
+        answers[f"{status} {media_type} {named}"] += 1
+
+    client.on_put_off = told
+    try:
+        yield answers
+    finally:
+        client.on_put_off = lambda _status, _type, _body: None
 
 
 async def broker_is_wiped(disturber: Disturber, *, servers: OwnServers) -> None:
@@ -112,11 +141,16 @@ async def broker_is_wiped(disturber: Disturber, *, servers: OwnServers) -> None:
 
 
 @pytest.fixture(scope="module")
-def lived() -> Iterator[Lived]:
+def servers() -> OwnServers:
+    """Not started yet."""
+    return OwnServers(servers_folder() / "faults-servers" / "servers")
+
+
+@pytest.fixture(scope="module")
+def lived(servers: OwnServers) -> Iterator[Lived]:
     """Sixteen households through 2025."""
     plan = Plan(HOUSEHOLDS)
-    folder = servers_folder() / "faults-servers"
-    servers = OwnServers(folder / "servers")
+    folder = servers.folder.parent
 
     async def ordeal(disturber: Disturber) -> None:
         acts: list[Act] = [
@@ -162,3 +196,12 @@ class TestAfterServersWereLost(AfterAYear):
         }
         [full] = [each for each in lived.struck if each.what == "full"]
         assert "; 0 writes refused" not in full.evidence
+
+    def test_on_a_full_disk_people_were_put_off_and_postgresql_came_back(
+        self, lived: Lived, servers: OwnServers
+    ) -> None:
+        """503 and a problem if anybody was at work then; what held afterwards is asked above."""
+        [full] = [each for each in lived.struck if each.what == "full"]
+        told = full.evidence.rpartition("; put off by ")[2]
+        assert told == "nobody" or told.partition(" × ")[2] == PUT_OFF, told
+        assert servers.disk.holds_the_server == ("PostgreSQL went down" in full.evidence)
