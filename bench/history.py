@@ -24,7 +24,7 @@ NEVER_COPIED_AS_IDS: Final = frozenset(
 )
 # Of what acts, or is the installation's and not a case's.
 LEFT_OUT: Final = {
-    "views": "model NOT IN ('work', 'timer')",
+    "views": "model NOT IN ('work', 'timer', 'query')",
     "guards": "key NOT LIKE 'fund|%'",
 }
 HEX: Final = "0123456789abcdef"

@@ -214,12 +214,12 @@ class Bank(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships n
         """
         if time.monotonic() - self._asked_again_at < ASK_AGAIN_SECONDS:
             return
+        self._asked_again_at = time.monotonic()
         waiting = self._ledger.without_account(MOST_RECORDS, after=self._asked_again_up_to)
         self._asked_again_up_to = waiting[-1] if len(waiting) == MOST_RECORDS else ""
         if not waiting:
             return
         fates = await self._fates(waiting)
-        self._asked_again_at = time.monotonic()
         with self._ledger.write():
             for end_to_end_id, drawn in fates.items():
                 if drawn is not None:
