@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -41,8 +42,8 @@ NOTHING_GOES_WRONG: Final = Rates(0, 0, 0, 0, 0, 0)
 # What a service takes when nothing else is said (shared/settings.py).
 GATHER_MS: Final = 60
 IDLE_SECONDS: Final = 5.0
-# While the stores are made longer, cases go on coming in; then what piled up is worked off.
-GROWING_SECONDS: Final = 90.0
+# The stores are made longer while everything stands still, and days pass before it is measured.
+STANDING_SECONDS: Final = 5.0
 SETTLING_DAYS: Final = 10
 FOLDER: Final = Path(__file__).resolve().parents[1] / ".bangfu" / "journey"
 
@@ -73,6 +74,13 @@ class Arrivals:
         seen = self.seen.get(union, 0)
         self.seen[union] = max(seen, min(len(all_), due))
         return all_[seen : self.seen[union]]
+
+    @asynccontextmanager
+    async def standing_still(self) -> AsyncIterator[None]:
+        """Nobody comes meanwhile, and nobody has come who would have."""
+        stopped = time.monotonic()
+        yield
+        self.began += time.monotonic() - stopped
 
 
 @dataclass
@@ -135,7 +143,7 @@ async def _measured(
 ) -> Result:
     seconds = options.warm_up_seconds + options.seconds
     if options.history > 1:
-        seconds += GROWING_SECONDS + SETTLING_DAYS * options.day_seconds
+        seconds += STANDING_SECONDS + SETTLING_DAYS * options.day_seconds
     arrivals = Arrivals.draw(world, int(options.rate * seconds) + len(windows(world)), options.rate)
     offices = Offices(client, world, arrivals.at)
     pids = {name: process.pid for name, process in installation.processes.items()}
@@ -143,11 +151,11 @@ async def _measured(
     idle = await _idle(pids)
     arrivals.began = time.monotonic()
     running = [
-        asyncio.ensure_future(_days(installation, options.day_seconds)),
+        asyncio.ensure_future(_days(installation, options.day_seconds, offices.at_work)),
         asyncio.ensure_future(offices.work(options.day_seconds)),
     ]
     url = installation.infrastructure.postgres_url
-    watching = asyncio.ensure_future(_watch(options, offices, pids, url))
+    watching = asyncio.ensure_future(_watch(options, offices, arrivals, pids, url))
     try:
         done, _ = await asyncio.wait([*running, watching], return_when=asyncio.FIRST_COMPLETED)
         for each in done:
@@ -161,11 +169,17 @@ async def _measured(
     return _result(options, window, idle, counted, offices)
 
 
-async def _watch(options: Options, offices: Offices, pids: Mapping[str, int], url: str) -> Window:
+async def _watch(
+    options: Options, offices: Offices, arrivals: Arrivals, pids: Mapping[str, int], url: str
+) -> Window:
     await asyncio.sleep(options.warm_up_seconds)
     grown = 0
     if options.history > 1:
-        grown = await grow(url, SERVICES, options.history)
+        offices.at_work.clear()
+        async with arrivals.standing_still():
+            await asyncio.sleep(STANDING_SECONDS)
+            grown = await grow(url, SERVICES, options.history)
+        offices.at_work.set()
         await asyncio.sleep(SETTLING_DAYS * options.day_seconds)
     began_at, commands, before = time.time(), offices.commands.total(), costs(pids)
     await asyncio.sleep(options.seconds)
@@ -181,8 +195,9 @@ async def _idle(pids: Mapping[str, int]) -> Mapping[str, float]:
     return {name: seconds / IDLE_SECONDS for name, seconds in spent.items()}
 
 
-async def _days(installation: Installation, day_seconds: float) -> None:
+async def _days(installation: Installation, day_seconds: float, at_work: asyncio.Event) -> None:
     for day in working_days(YEAR):
+        await at_work.wait()
         installation.set_clock(opening(day))
         await asyncio.sleep(day_seconds)
     raise RuntimeError("the year is over before the bench is")

@@ -89,6 +89,9 @@ class Offices:
             *((s, CITY, r) for s, r in _CITY),
         ]
         self._unions = unions
+        # Not set while all of them stand still.
+        self.at_work = asyncio.Event()
+        self.at_work.set()
 
     async def work(self, day_seconds: float) -> None:
         """Every office at its own minute of the day, day after day, until cancelled."""
@@ -99,7 +102,7 @@ class Offices:
         async with asyncio.TaskGroup() as group:
             for index, each in enumerate(rounds):
                 begins = day_seconds * index / len(rounds)
-                group.create_task(_daily(each, begins, day_seconds))
+                group.create_task(_daily(each, begins, day_seconds, self.at_work))
 
     async def _window(self, union: str) -> None:
         """The households at the window of a union today, then the awards asked for."""
@@ -219,11 +222,17 @@ _CENTRE: Final = (
 _CITY: Final = (("payout", "maker"), ("payout", "checker"))
 
 
-async def _daily(act: Callable[[], Awaitable[None]], begins: float, day_seconds: float) -> None:
+async def _daily(
+    act: Callable[[], Awaitable[None]], begins: float, day_seconds: float, at_work: asyncio.Event
+) -> None:
     loop = asyncio.get_running_loop()
     due = loop.time() + begins
     while True:
         await asyncio.sleep(max(0.0, due - loop.time()))
+        if not at_work.is_set():
+            await at_work.wait()
+            due = loop.time() + begins
+            continue
         await act()
         # An office that took longer than its day begins the next one at once.
         due = max(due + day_seconds, loop.time())
