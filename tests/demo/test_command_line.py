@@ -58,7 +58,7 @@ def test_a_wrong_option_is_one_line_and_status_2(words: list[str]) -> None:
     done = run_demo(*words)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("demo: ")
+    assert done.stderr.startswith(f"{words[0]}: ")
 
 
 @pytest.mark.parametrize("word", ["up", "down"])
@@ -187,11 +187,24 @@ def test_a_request_can_be_tried_with_a_token_as_it_was_said(kept: Kept) -> None:
     assert "items" in told
 
 
-@pytest.mark.parametrize("words", [[], ["nobody"], ["union-1-1.handler", "x"]], ids=str)
-def test_a_token_of_nobody_is_one_line(kept: Kept, words: list[str]) -> None:
+UNSET = "BANGFU_ISSUER, BANGFU_SANDBOX_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong", "wrong_without_settings"),
+    [
+        ([], "PERSON", "PERSON"),
+        (["nobody"], "PERSON", UNSET),
+        (["union-1-1.handler", "x"], "x", "x"),
+    ],
+)
+def test_a_token_of_nobody_is_one_line(
+    kept: Kept, words: list[str], wrong: str, wrong_without_settings: str
+) -> None:
     """Who it is for is checked by the issuer; without its settings nobody is asked."""
     command = f'. "{kept.folder}/environment"; exec {sys.executable} -P -m sandbox.token "$@"'
-    for shell in (command, command.partition("; ")[2]):
+    without_settings = command.partition("; ")[2]
+    for shell, named in ((command, wrong), (without_settings, wrong_without_settings)):
         done = subprocess.run(
             ["bash", "-c", shell, "token", *words],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CHECKOUT)},
@@ -202,7 +215,7 @@ def test_a_token_of_nobody_is_one_line(kept: Kept, words: list[str]) -> None:
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert len(done.stderr.splitlines()) == 1
-        assert done.stderr.startswith("token: ")
+        assert done.stderr.startswith(f"{named}: ")
 
 
 def test_what_was_kept_ends_when_it_is_stopped(kept: Kept) -> None:
