@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -38,7 +39,8 @@ from shared.births import BirthWatch
 from shared.bus import METADATA_AGE_MS, BirthAgedError, BusError, header, read_generation
 from shared.calendar import BusinessCalendar, day_after
 from shared.clock import Clock, ClockError, FileClock, RealClock
-from shared.settings import explain
+from shared.listening_address import AddressRefused, bound, listen
+from shared.settings import explain, refuse_to_start
 
 # How long one question for records stays open at most; it is answered as soon as there are some.
 POLL_MS: Final = 1_000
@@ -50,6 +52,7 @@ LOOK_AT_BIRTH_SECONDS: Final = 2.0
 MOST_RECORDS: Final = 200
 # How long until payout is asked again for an account that it could not open.
 ASK_AGAIN_SECONDS: Final = 1.0
+NAMED: Final = (f"{PREFIX}HOST", f"{PREFIX}PORT")
 # An account that is no card of the sandbox, or that payout will not tell any more.
 UNKNOWN_ACCOUNT: Final = Fate("other", "at_once", 0, doubled=False)
 
@@ -368,14 +371,18 @@ def _say(line: str) -> None:
 
 async def serve(settings: BankSettings) -> None:
     """Run until told to end by a signal; a part that ends takes the others with it."""
+    with bound(settings.host, settings.port, NAMED) as sockets:
+        listen(sockets, settings.port, NAMED)
+        await _serve(settings, sockets)
+
+
+async def _serve(settings: BankSettings, sockets: Sequence[socket.socket]) -> None:
     ledger, client = Ledger(settings.folder), PayoutClient(settings)
     bank = Bank(settings, ledger, client)
-    config = uvicorn.Config(
-        bank.app(), host=settings.host, port=settings.port, log_level="warning", access_log=False
-    )
+    server = uvicorn.Server(uvicorn.Config(bank.app(), log_level="warning", access_log=False))
     parts = [
         asyncio.ensure_future(part)
-        for part in (bank.consume(), bank.work(), uvicorn.Server(config).serve())
+        for part in (bank.consume(), bank.work(), server.serve(sockets=list(sockets)))
     ]
     try:
         done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -394,10 +401,12 @@ def main() -> None:
     try:
         settings = BankSettings()
     except ValidationError as error:
-        print(explain(error, PREFIX), file=sys.stderr)
-        raise SystemExit(2) from None
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(settings))
+        refuse_to_start(explain(error, PREFIX))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(settings))
+    except AddressRefused as refused:
+        refuse_to_start(str(refused))
 
 
 if __name__ == "__main__":

@@ -31,11 +31,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.arguments import OneLineParser, whole
+from shared.listening_address import AddressRefused
 
 SECRET_VARIABLE = "BANGFU_SANDBOX_SECRET"  # noqa: S105 - the name of a variable, not its value
 DEFAULT_AUDIENCE = "bangfu"
 LIFETIME_SECONDS = 3600
 LARGEST_REQUEST = 4096
+ONLY_HERE = "须为本机回环地址 must be a loopback address, for this issuer serves this machine only"
 ALGORITHMS = {OKPKey: "Ed25519", ECKey: "ES256", RSAKey: "RS256"}
 
 SigningKey = OKPKey | ECKey | RSAKey
@@ -203,9 +205,9 @@ def loopback_socket(host: str, port: int) -> socket.socket:
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
-        raise ValueError(f"{host} is no loopback address") from None
+        raise ValueError(ONLY_HERE) from None
     if not address.is_loopback:
-        raise ValueError(f"{host} is no loopback address: this issuer serves this machine only")
+        raise ValueError(ONLY_HERE)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -246,8 +248,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _refuse(f"--people: 无法使用 cannot be used: {error}")
     try:
         listening = loopback_socket(asked.host, asked.port)
-    except (OSError, ValueError) as error:
-        _refuse(f"--host, --port: 无法使用 cannot be used: {error}")
+    except OSError as error:
+        _refuse(str(AddressRefused.of(error, asked.port, ("--host", "--port"))))
+    except ValueError as error:
+        _refuse(f"--host: {error}")
     asyncio.run(serve(listening, people, secret))
 
 

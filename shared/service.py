@@ -35,6 +35,7 @@ from shared.identity import TokenVerifier
 from shared.keys import KeyStore
 from shared.lease import DATABASE_FAILURES
 from shared.listening import Listening
+from shared.listening_address import AddressRefused, bound, listen
 from shared.looks import work_routes
 from shared.measuring import Measuring
 from shared.moment import Moment
@@ -345,16 +346,18 @@ async def _serve(
     extra_outboxes: Mapping[str, str],
     background: Sequence[Background],
 ) -> None:
-    async with _started(room, settings, extra_outboxes) as parts:
+    async with AsyncExitStack() as stack:
+        sockets = stack.enter_context(bound(settings.host, settings.port))
+        parts = await stack.enter_async_context(_started(room, settings, extra_outboxes))
         config = uvicorn.Config(
             application(parts, routes),
-            host=settings.host,
-            port=settings.port,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=5,
         )
         server = uvicorn.Server(config)
+        listen(sockets, settings.port)
+        log.info("listening", addresses=[each.getsockname()[:2] for each in sockets])
         tasks = [
             asyncio.ensure_future(each)
             for each in (
@@ -365,7 +368,7 @@ async def _serve(
                 Measuring(parts).run(),
                 *([parts.listening.run()] if parts.listening else []),
                 *(each(parts) for each in background),
-                server.serve(),
+                server.serve(sockets=list(sockets)),
             )
         ]
         try:
@@ -392,11 +395,14 @@ def serve(
     are further tasks of the room, such as its outgoing questions.
     """
     settings = load_settings(settings_class)
+    if settings.service != room.name:
+        # Under another's name it would write into that one's schema, or wait for it for ever.
+        refuse_to_start(f"BANGFU_SERVICE: 此程序须为 of this program it must be {room.name}")
     configure_logging(room.name, settings.log_level)
     collect_seldom()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with suppress(KeyboardInterrupt):
             uvloop.run(_serve(room, routes, settings, extra_outboxes or {}, background))
-    except StartRefused as refused:
+    except (StartRefused, AddressRefused) as refused:
         refuse_to_start(str(refused))

@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,8 +21,9 @@ from sandbox.bank import MOST_RECORDS, Bank
 from sandbox.bank_client import Accounts, NoAnswer
 from sandbox.bank_instructions import BrokenInstruction, Headers, Instruction, is_birth, read
 from sandbox.bank_ledger import Ledger, Order
-from sandbox.bank_settings import BankSettings, new_key_pair
+from sandbox.bank_settings import PREFIX, BankSettings, new_key_pair
 from sandbox.fate import Fate, Rates, bank_fate
+from sandbox.installation import CHECKOUT
 from services.payout.instructions import instruction_row
 from services.payout.main import PAYOUTS
 from shared.fact import BORN
@@ -250,3 +255,31 @@ def test_accounts_that_never_open_keep_none_from_being_asked_for(
     assert times.pop(last) == 1
     assert len(times) == count - 1
     assert max(times.values()) - min(times.values()) <= 1
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    """Before it opens its books or asks Kafka, which is nowhere."""
+    told = {
+        "FOLDER": str(tmp_path),
+        "KAFKA_BOOTSTRAP": "127.0.0.1:1",
+        "TOPIC": "none",
+        "PRIVATE_KEY": new_key_pair().private.get_secret_value(),
+        "PAYOUT_URL": "http://127.0.0.1:1",
+        "ISSUER_URL": "http://127.0.0.1:1",
+        "ISSUER_SECRET": "none",
+    }
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        ended = subprocess.run(
+            [sys.executable, "-m", "sandbox.bank"],
+            cwd=CHECKOUT,
+            env=os.environ | {f"{PREFIX}{n}": v for n, v in (told | {"PORT": port}).items()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert ended.returncode == 2, ended.stderr
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(f"BANGFU_BANK_PORT: 端口 {port} 已被占用 port {port} is taken")
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -98,7 +99,7 @@ def test_people_may_come_by_standard_input() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "bank.example", ""])
 def test_it_serves_no_other_machine(host: str) -> None:
-    with pytest.raises(ValueError, match="no loopback address"):
+    with pytest.raises(ValueError, match="loopback address"):
         loopback_socket(host, 0)
 
 
@@ -117,6 +118,16 @@ def test_a_wrong_start_is_one_line_and_status_2(people: Path, tmp_path: Path) ->
         _, complaint = (process := start(*arguments, secret=secret)).communicate(timeout=20)
         assert process.returncode == 2
         assert complaint.count("\n") == 1
+
+
+def test_a_port_that_is_taken_is_named(people: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        process = start("--port", port, "--people", str(people))
+        _, complaint = process.communicate(timeout=20)
+    assert process.returncode == 2
+    [line] = complaint.splitlines()
+    assert line.startswith(f"--port: 端口 {port} 已被占用 port {port} is taken")
 
 
 @pytest.mark.parametrize("text", ["{}", "[1]", '[{"name": "wang"}]', "nonsense", '"wang"'])

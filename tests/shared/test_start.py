@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
+import socket
 import subprocess
 import sys
 from contextlib import AsyncExitStack
@@ -12,10 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
+import pytest
 
 from deploy.infrastructure import Infrastructure
 from deploy.native.process import free_ports
 from shared.desk import Done
+from shared.listening_address import AddressRefused, bound, listen
 from shared.migrations import KEYS_FOLDER, Passwords, folders_of, migrate, migrate_keys
 from shared.start import check_migrations
 from tests.conftest import FreshDatabases
@@ -44,8 +48,47 @@ async def test_a_database_that_goes_away_in_the_middle_of_a_start_is_one_line(wo
     assert "127.0.0.1" not in last
 
 
+async def test_an_address_that_can_not_be_had_is_one_line(world: World) -> None:
+    """Before anything is asked: nobody answers where the databases should be."""
+    nowhere = {"BANGFU_WORKER_URL": elsewhere(world.settings("alpha").worker_url)}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        [line] = (await said(world, BANGFU_PORT=str(port), **nowhere)).splitlines()
+    assert line.startswith(f"BANGFU_PORT: 端口 {port} 已被占用 port {port} is taken")
+    for host in ("192.0.2.1", "no-such-host.invalid", "a" * 70):
+        [line] = (await said(world, BANGFU_HOST=host, **nowhere)).splitlines()
+        assert line == "BANGFU_HOST: 本机没有此地址 this machine has no such address"
+
+
+def test_of_two_that_take_a_port_at_once_one_may_listen() -> None:
+    """Neither sees the other until one of them listens."""
+    with bound("127.0.0.1", 0) as [first]:
+        port = first.getsockname()[1]
+        with bound("127.0.0.1", port) as [second]:
+            listen([first], port)
+            with pytest.raises(AddressRefused, match=r"^BANGFU_PORT: .* is taken"):
+                listen([second], port)
+
+
+def test_a_port_that_needs_rights_is_told_as_that() -> None:
+    """Which ports these are, the machine says; root may take any."""
+    told = AddressRefused.of(PermissionError(errno.EACCES, "no"), 80)
+    assert str(told).startswith("BANGFU_PORT: 无权使用端口 80 port 80 needs rights")
+
+
+async def test_a_service_refuses_the_name_of_another(world: World) -> None:
+    """It ran under it for ever, and said nothing but that some topic is not there."""
+    [line] = (await said(world, BANGFU_SERVICE="beta")).splitlines()
+    assert line == "BANGFU_SERVICE: 此程序须为 of this program it must be alpha"
+
+
 async def refused(world: World, **changes: Any) -> str:
     """The last line of a process that may not start."""
+    return (await said(world, **changes)).splitlines()[-1]
+
+
+async def said(world: World, **changes: Any) -> str:
+    """All that a process says that may not start."""
     started = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "tests.toy.process", "alpha"],
@@ -58,7 +101,7 @@ async def refused(world: World, **changes: Any) -> str:
     )
     assert started.returncode == 2, started.stderr
     assert "Traceback" not in started.stderr
-    return str(started.stderr.splitlines()[-1])
+    return str(started.stderr)
 
 
 def but_the_last(folder: Path, tmp_path: Path) -> tuple[Path, str]:
