@@ -24,6 +24,11 @@ from deploy.native.process import CHECKOUT
 from sandbox.arguments import OneLineParser, program, real, whole
 from shared.garbage import collect_seldom
 
+DESCRIPTION: Final = (
+    "在本机同一次运行中测量本系统及其上限；末行为 JSON。 Ours beside its limit, on this machine, "
+    "in one run: a table, and one JSON object as the last line. Exit status 2 for a wrong option, "
+    "or for servers whose figures would mean nothing."
+)
 BENCHES: Final = ("append", "read", "load", "rebuild", "tail", "journey")
 FOLDER: Final = CHECKOUT / ".bangfu" / "bench"
 WIDTH: Final = 110
@@ -35,7 +40,7 @@ def there() -> list[str]:
 
 def command_line() -> OneLineParser:
     """What may be said; nonsense ends with one line and status 2."""
-    parser = OneLineParser(prog="./run bench", description=__doc__)
+    parser = OneLineParser(prog="./run bench", description=DESCRIPTION)
     say = parser.add_argument
     say("name", metavar="NAME", choices=[*there(), "all"], help="哪一项 which bench")
     say("--rounds", type=whole(1, 1_000), default=7, help="轮数 rounds of each arm")

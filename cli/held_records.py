@@ -12,7 +12,7 @@ import asyncpg
 import orjson
 import typer
 
-from cli.rooms import SERVICES
+from cli.rooms import SERVICES, check_service
 from cli.strict_json import printable
 from cli.surroundings import Surroundings, refuse
 from shared.clock import BUSINESS_ZONE
@@ -41,9 +41,7 @@ def chosen(service: str | None) -> Sequence[str]:
     """The service that was named, or all of them; ends with one line if there is none such."""
     if service is None:
         return SERVICES
-    if service not in SERVICES:
-        named = ", ".join(SERVICES)
-        refuse(f"SERVICE: 没有这一服务 no such service: {printable(service)} ({named})")
+    check_service(service, SERVICES)
     return (service,)
 
 

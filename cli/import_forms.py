@@ -22,6 +22,7 @@ from cli.forms.households import (
     headers_of,
     households,
 )
+from cli.forms.preview import Preview
 from cli.forms.report import Report
 from cli.forms.sending import AT_A_TIME, REFUSED, Sender, SendingStopped
 from cli.forms.template import write_template
@@ -31,7 +32,7 @@ from cli.surroundings import Surroundings, refuse
 from shared.settings import load_settings
 
 SOME_BAD: Final = 1
-REPORT_SUFFIXES: Final = (".csv", ".xlsx")
+SUFFIXES: Final = (".csv", ".xlsx")
 LONGEST_NAME: Final = 300
 _OFFICE: Final = re.compile(r"[!-.0-~]+/[!-.0-~]+")
 MOST_WAITING: Final = 500
@@ -69,6 +70,7 @@ def import_forms(
     try:
         with opened(file) as table:
             run = _prepared(table)
+            run.preview = Preview(surroundings.clock.today()) if check else None
             sender = None if check else _sender(surroundings, office)
             with named("--report", told), Report(told) as lines:
                 _run(run, lines, sender)
@@ -86,15 +88,20 @@ def _report_beside(file: Path, report: Path | None) -> Path:
     """Where the report goes; ends with one line if it can't go there."""
     readable("FILE", file)
     told = report or file.with_name(f"{file.name}.report.csv")
-    if told.suffix.lower() not in REPORT_SUFFIXES:
-        refuse("--report: 应为 .csv 或 .xlsx must end in .csv or .xlsx")
+    _check_suffix("--report", told)
     if _is_same(told, file):
         refuse("--report: 不能与 FILE 相同 must be another file than FILE")
     writable("--report", told)
     return told
 
 
+def _check_suffix(argument: str, path: Path) -> None:
+    if path.suffix.lower() not in SUFFIXES:
+        refuse(f"{argument}: 应为 .csv 或 .xlsx must end in .csv or .xlsx")
+
+
 def _write_template(path: Path) -> None:
+    _check_suffix("FILE", path)
     with named("FILE", path):
         write_template(path)
     typer.echo(f"已写出空白登记表 an empty list: {printable(path.name, LONGEST_NAME)}")
@@ -136,6 +143,8 @@ class Run:
     sound: int = 0
     bad: int = 0
     stopped: str = ""
+    # Instead of intake, if nothing is to be entered.
+    preview: Preview | None = None
     # Read and not yet told of, in their order; the sound ones among them are to be sent.
     waiting: list[Household] = field(default_factory=list)
 
@@ -157,6 +166,8 @@ def _run(run: Run, report: Report, sender: Sender | None) -> None:
             to_send = 0
             for household in households(_rows_after_headers(run), run.headers):
                 run.households += 1
+                if run.preview is not None and not household.lines:
+                    run.preview.look(run.headers, household)
                 run.waiting.append(household)
                 to_send += not household.lines
                 if to_send >= AT_A_TIME or len(run.waiting) >= MOST_WAITING:
@@ -189,7 +200,9 @@ def _settle(run: Run, report: Report, sender: Sender | None) -> int:
         if answer is not None and answer["status"] < REFUSED:
             run.entered += bool(answer["body"]["entered"])
             run.on_file += not answer["body"]["entered"]
-        elif answer is not None and _blame(run.headers, household, answer["body"]):
+        elif household.stands_further_up or (
+            answer is not None and _blame(run.headers, household, answer["body"])
+        ):
             run.on_file += 1
         else:
             run.bad += bool(household.lines)
@@ -240,9 +253,15 @@ def _summary(run: Run, report: Report, *, checked_only: bool) -> Iterator[str]:
     yield f"{run.households:,} 户 households, {run.rows_in_all:,} 行 rows"
     if checked_only:
         yield f"合格 sound: {run.sound:,}（未录入 nothing was entered）"
+        yield f"本表前面已有 further up in this list: {run.on_file:,}"
     else:
         yield f"新录入 entered: {run.entered:,}"
         yield f"已在册 on file already: {run.on_file:,}"
     rows = f"{len(report.bad_rows):,} 行 rows" if report.bad_rows else "0 行 rows"
     yield f"有误 not entered: {run.bad:,}（{rows}）"
+    if checked_only:
+        yield (
+            "受理单位、职务及是否已在册，录入时方知 only a run asks intake whether organisation"
+            " and office hold, and who is on file"
+        )
     yield f"报告 report: {printable(str(report.path), LONGEST_NAME)}"

@@ -112,7 +112,9 @@ def release(
     [name] = chosen(service)
     if bool(held_ids) == all_:
         refuse("ID, --all: 须择一 name ids or --all, one of them")
-    went = asked(lambda connection: _release(connection, name, held_ids or [], wait))
+    went = asked(
+        lambda connection: _release(connection, name, list(dict.fromkeys(held_ids or [])), wait)
+    )
     if not went:
         raise typer.Exit(DIFFERENT)
 

@@ -11,7 +11,7 @@ import orjson
 import typer
 import uvloop
 
-from cli.rooms import SERVICES, room
+from cli.rooms import SERVICES, check_service, room
 from cli.surroundings import Surroundings, aligned, refuse
 from shared.garbage import collect_seldom
 from shared.rebuild.parts import REFERENCE
@@ -42,8 +42,7 @@ def rebuild(
     json: Annotated[bool, typer.Option("--json", help="输出 JSON print JSON")] = False,
 ) -> None:
     """由事实重建读模型、约束行与案件范围 read models, guard rows and scopes from the facts."""
-    if service not in SERVICES:
-        refuse(f"SERVICE: 须为其一 must be one of {', '.join(SERVICES)}")
+    check_service(service, SERVICES)
     if model == REFERENCE:
         refuse(
             "MODEL: reference 由所听事实而来，只由 verify 核对，见 docs/operating.md"

@@ -11,7 +11,7 @@ import typer
 from cli.failures import KEYS, failed
 from cli.operators import operators_pool
 from cli.progress import bars
-from cli.rooms import INTAKE, SERVICES, outboxes, room
+from cli.rooms import INTAKE, SERVICES, check_service, outboxes, room
 from cli.surroundings import Surroundings, refuse
 from shared.keys import KeyRefusedError, KeyStore, MasterKeyMismatchError
 from shared.lease import LeaseLostError
@@ -31,10 +31,8 @@ def recover(
     ] = False,
 ) -> None:
     """恢复数据库后，从卡夫卡取回缺失的事实 take back from Kafka the facts a restored log lacks."""
-    unknown = sorted(set(services) - set(SERVICES))
-    if unknown:
-        expected = ", ".join(SERVICES)
-        refuse(f"SERVICES: 未知服务 unknown service {unknown[0]}, expected some of {expected}")
+    for service in services:
+        check_service(service, SERVICES, "SERVICES")
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url", "kafka_bootstrap")
     if INTAKE in services:

@@ -11,7 +11,7 @@ import typer
 
 from cli.operators import operators_pool
 from cli.progress import bars
-from cli.rooms import SERVICES, outboxes
+from cli.rooms import SERVICES, check_service, outboxes
 from cli.surroundings import Surroundings, refuse
 from shared.lease import LeaseLostError
 from shared.republish import OutboxAt, Relayed, RepublishRefused, Standing
@@ -41,8 +41,7 @@ def republish(
     ] = True,
 ) -> None:
     """卡夫卡丢失数据后，由中继从头重发 let the relay publish again what Kafka has lost."""
-    if service not in SERVICES:
-        refuse(f"SERVICE: 未知服务 unknown service, expected one of {', '.join(SERVICES)}")
+    check_service(service, SERVICES)
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url", "kafka_bootstrap")
     try:

@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from cli.strict_json import printable
+from cli.surroundings import refuse
 from shared.bus import topic_name
 from shared.discarded import HeardFactDiscarded
 from shared.fact import Fact
@@ -13,6 +15,7 @@ from shared.publisher import Outbox
 from shared.room import Room
 
 SERVICES: Final = ("network", "intake", "eligibility", "notice", "payout", "training")
+LONGEST_NAME: Final = 100
 # Who is who, and whose each case is: what scope is judged by.
 NETWORK: Final = "network"
 INTAKE: Final = "intake"
@@ -24,6 +27,13 @@ Said = tuple[str, str]
 Words = Mapping[type[Fact], Callable[[Any], Said]]
 # Further lines of a fact that decides by rules: why it came out so.
 Reasons = Mapping[type[Fact], Callable[[Any], Sequence[Said]]]
+
+
+def check_service(service: str, there: Sequence[str], argument: str = "SERVICE") -> None:
+    """End with one line unless there is a service of this name."""
+    if service not in there:
+        said = printable(service, LONGEST_NAME)
+        refuse(f"{argument}: 没有这一服务 no such service: {said} ({', '.join(there)})")
 
 
 def room(service: str) -> Room:

@@ -16,12 +16,17 @@ from sandbox.issuer import SECRET_VARIABLE
 
 ISSUER: Final = "BANGFU_ISSUER"
 ANSWER_SECONDS: Final = 10.0
+DESCRIPTION: Final = (
+    "打印沙盒中某人的令牌，以试请求；先 source ./run up 所示文件。 Print a token of somebody of "
+    "the sandbox, to try a request with; source the file that ./run up named first. People are "
+    "named after their office; all of them stand in people.json beside that file."
+)
 
 
 @program
 def main() -> None:
     """Print the token alone, so that a shell can take it."""
-    parser = OneLineParser(prog="./run token", description=__doc__)
+    parser = OneLineParser(prog="./run token", description=DESCRIPTION)
     parser.add_argument("person", metavar="PERSON", help="如 e.g. union-1-1.handler")
     person = parser.parse_args().person
     issuer, secret = os.environ.get(ISSUER, ""), os.environ.get(SECRET_VARIABLE, "")

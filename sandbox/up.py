@@ -16,6 +16,10 @@ from sandbox.rest import RestlessError
 from sandbox.run import Plan, fresh_folder, started
 from sandbox.year import SHANGHAI
 
+DESCRIPTION = (
+    "在今天的日期启动服务器与各服务，供人查看；./run down 停止。 Start servers and services on "
+    "today's date, to look around; ./run down stops them. A second call is one more."
+)
 FOLDER = CHECKOUT / ".bangfu" / "up"
 
 
@@ -34,7 +38,7 @@ async def _up() -> None:
 @program
 def main() -> None:
     """Start everything, detached; a second call starts a second installation beside the first."""
-    parser = OneLineParser(prog="./run up", description=__doc__)
+    parser = OneLineParser(prog="./run up", description=DESCRIPTION)
     parser.parse_args()
     try:
         asyncio.run(_up())

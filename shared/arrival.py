@@ -74,6 +74,11 @@ def storable_key(key: bytes | None) -> str:
     return text if len(text) <= LONGEST_KEY else text[:LONGEST_KEY] + "\u2026"
 
 
+def _why_unreadable(error: BrokenRecord | UnicodeDecodeError) -> str:
+    """One word, which operators read; how Python calls it, they need not know."""
+    return "utf-8" if isinstance(error, UnicodeDecodeError) else str(error)[:200]
+
+
 @dataclass
 class Arrival:
     """One Kafka record, new or taken back from ``held``, with what is known of it."""
@@ -109,7 +114,7 @@ class Arrival:
                 raise BrokenRecord("key")
         except (BrokenRecord, UnicodeDecodeError) as error:
             self.recorded = None
-            self.reason, self.waits_for = UNREADABLE, str(error)[:200]
+            self.reason, self.waits_for = UNREADABLE, _why_unreadable(error)
 
     def is_birth(self) -> bool:
         return BIRTH_HEADER in self.headers

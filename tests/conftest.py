@@ -19,7 +19,7 @@ from deploy.infrastructure import (
     start_infrastructure,
 )
 from deploy.native.process import Identity
-from tests.chronicle import CHRONICLE
+from tests.chronicle import CHRONICLE, drawn_seed
 
 TEST_FOLDER = Path(__file__).resolve().parents[1] / ".bangfu" / "test"
 
@@ -38,6 +38,14 @@ def forget_old_logs(kept: int = 5) -> None:
     for folder in folders[:-kept]:
         if not Identity.of(int(folder.name)).is_alive():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_configure() -> None:
+    """A seed that is none is told before anything runs, and in one line."""
+    try:
+        drawn_seed()
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

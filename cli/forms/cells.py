@@ -15,7 +15,7 @@ from datetime import date, datetime, time
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, Final
 
-from services.intake.numbers import id_number_holds
+from services.intake.numbers import id_number_holds, place_code_holds
 from shared.money import NotMoney, parse_yuan
 
 Cell = Any  # str, int, float, bool, datetime, date, time or None, as a spreadsheet keeps it
@@ -151,6 +151,18 @@ def code(cell: Cell) -> str:
     found = _plain(cell)
     if _CODE.fullmatch(found) is None:
         raise BadCell("not_a_code", "应为代码（字母、数字、._-）", "a code is expected")
+    return found
+
+
+def place(cell: Cell) -> str:
+    """The code of a county or district, six digits."""
+    found = _plain(cell)
+    if not place_code_holds(found):
+        raise BadCell(
+            "not_a_place_code",
+            "应为六位行政区划代码（GB/T 2260）",
+            "the six digits of a county's or district's code (GB/T 2260) are expected",
+        )
     return found
 
 

@@ -71,6 +71,10 @@ def opened(path: Path) -> Iterator[Table]:
             raise Unreadable(
                 "旧版 .xls 或加密的工作簿，请另存为 .xlsx: an old or encrypted workbook"
             )
+        if start != ZIP_MAGIC and path.suffix.lower() == ".xlsx":
+            raise Unreadable(
+                "名为 .xlsx，内容却不是工作簿 named .xlsx, and no workbook by its content"
+            )
         if start == ZIP_MAGIC:
             with _workbook(file) as sheet:
                 yield sheet

@@ -96,6 +96,8 @@ class Household:
     rows: list[Row]
     body: dict[str, Any] = field(default_factory=dict)
     lines: list[Line] = field(default_factory=list)
+    # A repetition of a form of this list: no error, and nothing to enter.
+    stands_further_up: bool = False
     # Which cell each field of the body came from.
     origins: dict[str, tuple[Row, Column]] = field(default_factory=dict)
 

@@ -24,6 +24,7 @@ from services.intake.facts import (
     SigningRole,
     Visit,
 )
+from services.intake.numbers import PLACE_CODE
 from shared.request_body import RequestBody
 
 # Far above any household's, far below where sums stop being exact.
@@ -32,6 +33,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100)]
 Number = Annotated[str, Field(min_length=1, max_length=40)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]
 Id = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,100}$")]
+Place = Annotated[str, Field(pattern=PLACE_CODE)]
 Index = Annotated[int, Field(ge=0, le=49)]
 Path = Annotated[str, Field(pattern=r"^[0-9A-Za-z._\[\]-]{1,200}$")]
 
@@ -100,7 +102,7 @@ class PayeeBody(RequestBody):
 class ApplicationBody(RequestBody):
     """What an application says, first or again."""
 
-    residence: Id
+    residence: Place
     address: Annotated[str, Field(min_length=1, max_length=300)]
     phone: Number
     members: Annotated[tuple[MemberBody, ...], Field(min_length=1, max_length=50)]

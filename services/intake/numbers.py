@@ -1,8 +1,20 @@
-"""Numbers of persons and of cards: one written form each, and whether their checks hold."""
+"""Numbers of persons, cards and places: one written form each, and whether their checks hold."""
+
+import re
+from typing import Final
 
 from stdnum import luhn
 from stdnum.cn import ric
 from stdnum.exceptions import ValidationError
+
+# GB/T 2260: province, prefecture, county. The line of hardship is a county's or district's, and a
+# place that has none is told by eligibility (NO_RULE_IN_FORCE), not here.
+PLACE_CODE: Final = r"^[0-9]{6}$"
+
+
+def place_code_holds(code: str) -> bool:
+    """Whether it may be the code of a county or district."""
+    return re.fullmatch(PLACE_CODE, code, re.ASCII) is not None
 
 
 def normal_number(number: str) -> str:

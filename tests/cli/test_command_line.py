@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from bench.__main__ import command_line as bench
 from cli.__main__ import COMMANDS, app
 from cli.command_line import Command, Group
+from cli.rooms import SERVICES
 from sandbox.demo import command_line as demo
 from sandbox.installation import CHECKOUT
 
@@ -136,6 +137,20 @@ def test_a_wrong_value_names_its_option(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.csv").touch()
     assert refused(*words).startswith(f"{named}: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["recover", "rebuild", "republish", "waiting", "quarantine list", "quarantine show"],
+)
+def test_a_service_that_is_none_is_told_in_the_same_words(words: str) -> None:
+    """By every command that takes one."""
+    argument = "SERVICES" if words == "recover" else "SERVICE"
+    held_id = ["1"] if words == "quarantine show" else []
+    line = refused(*words.split(), "p\x1bayouts", *held_id)
+    assert (
+        line == f"{argument}: 没有这一服务 no such service: p\\u001bayouts ({', '.join(SERVICES)})"
+    )
 
 
 def test_an_account_without_a_name_has_to_say_who_decides() -> None:
@@ -262,6 +277,20 @@ def test_a_server_that_is_away_is_told_of_its_setting_alone(
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"{setting}: ")
+
+
+@pytest.mark.parametrize("program", ["demo", "up", "down", "token", "bench"])
+def test_the_help_of_run_is_for_people_and_starts_nothing(program: str) -> None:
+    """In both languages, as a person types it: none of it was written for who reads the code."""
+    words = [str(CHECKOUT / "run"), program, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    usage, description, options = done.stdout.split("\n\n", 2)
+    assert usage.startswith(f"用法 usage: ./run {program} ")
+    assert re.match("[一-鿿]", description), description
+    assert re.search("[A-Za-z]{4}", description)
+    assert "`" not in description
+    assert "选项 options:" in options
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import subprocess
 import sys
 import zipfile
 from contextlib import suppress
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from cli.forms.cells import BadCell, class_of
 from cli.forms.columns import COLUMNS
 from cli.forms.files import MOST_ROWS, Unreadable, opened
 from cli.forms.households import Household, filled_rows, headers_of, households
+from shared.clock import BUSINESS_ZONE
 from tests.cli.forms import (
     HEADERS,
     applicant,
@@ -96,6 +98,9 @@ def codes(found: Household) -> list[tuple[int, str, str]]:
         (cells.code, "９９０８０２", "990802"),
         (cells.code, 990802, "990802"),
         (cells.code, "东县", "not_a_code"),
+        (cells.place, "９９０８０２", "990802"),
+        (cells.place, 990802, "990802"),
+        *((cells.place, code, "not_a_place_code") for code in ("XX", "99080", "990802000", "东县")),
         (cells.yes_or_no, "是", True),
         (cells.yes_or_no, False, False),
         (cells.yes_or_no, "也许", "not_yes_or_no"),
@@ -251,6 +256,10 @@ BAD_HOUSEHOLDS: dict[str, tuple[list[Any], list[tuple[int, str, str]]]] = {
         [applicant(1), child(1, 身份证号="1.1E+17")],
         [(3, "D 身份证号", "digits_lost")],
     ),
+    "a place that is none": (
+        [applicant(1, 居住地代码="XX")],
+        [(2, "M 居住地代码", "not_a_place_code")],
+    ),
     "no number": ([applicant(1, 家庭编号=None)], [(2, "A 家庭编号", "number_missing")]),
 }
 
@@ -310,6 +319,10 @@ HOSTILE: dict[str, Any] = {
 }
 
 
+# By their names, too; an old workbook is told as one under any name.
+BOOKS = ("no workbook", "a far corner", "a far row", "a bomb", "entities")
+
+
 def _book(path: Path, corner: str) -> None:
     book = Workbook()
     book.worksheets[0][corner] = "x"
@@ -324,7 +337,7 @@ def _package(path: Path, parts: dict[str, bytes]) -> None:
 
 @pytest.mark.parametrize("how", HOSTILE)
 def test_a_hostile_file_is_refused_in_one_line(how: str, tmp_path: Path) -> None:
-    path = tmp_path / "list.xlsx"
+    path = tmp_path / ("list.xlsx" if how in BOOKS else "list.csv")
     HOSTILE[how](path)
     status, out, err = check(path, "--report", str(tmp_path / "told.csv"))
     assert (status, out) == (2, "")
@@ -333,6 +346,22 @@ def test_a_hostile_file_is_refused_in_one_line(how: str, tmp_path: Path) -> None
     assert "张三" not in err
     assert "欧阳" not in err
     assert not (tmp_path / "told.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", Random(7).randbytes(4000), "姓名,身份证号\n".encode("gb18030"), b"\x00" * 9],
+    ids=["nothing", "noise", "text", "zeros"],
+)
+def test_what_is_named_as_a_workbook_and_is_none_is_told_as_that(
+    content: bytes, tmp_path: Path
+) -> None:
+    """Noise is text of some encoding now and then, and was told that it lacks all columns."""
+    path = tmp_path / "list.XLSX"
+    path.write_bytes(content)
+    status, out, err = check(path)
+    assert (status, out) == (2, "")
+    assert err.startswith("FILE: 名为 .xlsx，内容却不是工作簿 named .xlsx, and no workbook")
 
 
 def test_standard_input_is_no_file() -> None:
@@ -375,6 +404,40 @@ def test_an_empty_list_is_one_that_can_be_read_and_enters_nothing(
     again = CliRunner().invoke(app, ["import", "--template", str(path)])
     assert again.exit_code == 2
     assert len(again.stderr.splitlines()) == 1
+
+
+def test_an_empty_list_is_a_table_by_its_name(tmp_path: Path) -> None:
+    """Values with commas under another name: no program would open it as what it is."""
+    for name in ("list.pdf", "list", "list.xls"):
+        done = CliRunner().invoke(app, ["import", "--template", str(tmp_path / name)])
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert done.stderr.startswith("FILE: 应为 .csv 或 .xlsx must end in .csv or .xlsx")
+    assert not list(tmp_path.iterdir())
+
+
+# What only `--check` says
+
+
+def test_a_check_judges_the_day_and_what_stands_in_the_list_twice(tmp_path: Path) -> None:
+    """As intake would; what intake alone knows is told as that."""
+    ahead = (datetime.now(BUSINESS_ZONE).date() + timedelta(days=1)).isoformat()
+    again = applicant(1, 家庭编号="户9", 联系电话="19900000002")
+    elsewhere = applicant(1, 家庭编号="户10", 受理单位代码="union-1-2")
+    file = write_csv(
+        tmp_path / "a.csv",
+        table([*household(1), applicant(2, 申请日期=ahead), again, elsewhere]),
+    )
+    status, out, _ = check(file)
+    assert status == 1
+    assert "合格 sound: 2（" in out
+    assert "本表前面已有 further up in this list: 1\n" in out
+    assert "有误 not entered: 1（1 行 rows）" in out
+    assert "only a run asks intake" in out
+    report = read_report(tmp_path / "a.csv.report.csv")
+    assert [(r["行 row"], r["列 column"], r["级别 level"], r["代码 code"]) for r in report] == [
+        ("4", "L 申请日期", "错误 error", "wrong_day"),
+        ("5", "D 身份证号", "提示 note", "form_further_up"),
+    ]
 
 
 def test_the_workbook_keeps_numbers_as_text_and_explains_its_columns(tmp_path: Path) -> None:

@@ -453,3 +453,8 @@ async def test_show_opens_nothing_and_prints_no_control_character(world: World) 
         assert "110101199003074477" not in shown.stdout
         assert "13812345678" not in shown.stdout
         assert "\x1b" not in shown.stdout
+    listed = await bangfu(world, "quarantine", "list", "beta")
+    assert " utf-8 " in listed.stdout
+    assert "codec" not in listed.stdout
+    words = ("quarantine", "release", "beta", "1", "1", "--wait", "0")
+    assert (await bangfu(world, *words)).stdout.startswith("1 条 records: 已记下")

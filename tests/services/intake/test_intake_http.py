@@ -359,6 +359,12 @@ async def test_bad_bodies_are_refused_without_repeating_them(intake: Intake) -> 
             assert answer.status_code == 422
             assert "19900000001" not in answer.text
             assert NAMES[0] not in answer.text
+            # A place is one that may have a line: the code of a county or district.
+            for code in ("XX", "99080", "990802000"):
+                body = submission(11, residence=code)
+                answer = await browser.post("/cases", json=body, headers=headers)
+                assert answer.status_code == 422
+                assert [each["field"] for each in answer.json()["errors"]] == ["residence"]
             shown = (await browser.get("/openapi.json")).json()
         assert "/cases/{case_id}/hardship-end" in shown["paths"]
 
