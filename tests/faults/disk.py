@@ -39,9 +39,12 @@ WAYS: Final = ("mounted", "in a namespace", "for the database alone", "a trigger
 class Disk:
     """PostgreSQL's folder on a small disk, or its database, or neither; ``way`` says which."""
 
-    def __init__(self, folder: Path, ways: tuple[str, ...] = WAYS) -> None:
+    def __init__(
+        self, folder: Path, ways: tuple[str, ...] = WAYS, shared_memory: Path = SHARED_MEMORY
+    ) -> None:
         self._folder = folder
         self._ways = ways
+        self._shared_memory = shared_memory
         self._place = folder
         self._holder: subprocess.Popen[bytes] | None = None
         self.way = WAYS[-1]
@@ -103,13 +106,13 @@ class Disk:
         if self.holds_the_server or "for the database alone" not in self._ways:
             return
         with suppress(OSError):
-            about = os.statvfs(SHARED_MEMORY)
+            about = os.statvfs(self._shared_memory)
             size, free = (
                 blocks * about.f_frsize // MIB for blocks in (about.f_blocks, about.f_bfree)
             )
             if size > SMALL_ENOUGH_MIB or free < ROOM_NEEDED_MIB:
                 return
-            place = SHARED_MEMORY / f"bangfu-{os.getpid()}"
+            place = self._shared_memory / f"bangfu-{os.getpid()}"
             owner = (self._folder / "data").stat()
             place.mkdir(mode=0o700)
             os.chown(place, owner.st_uid, owner.st_gid)
