@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Final, Literal, NoReturn
 
 import typer
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.addresses import checked_bootstrap, checked_dsn, checked_http_url
 from shared.clock import Clock, FileClock, RealClock
-from shared.settings import MASTER_KEY_BYTES
+from shared.settings import MASTER_KEY_BYTES, checked_clock_file
 
 REFUSED: Final = 2
 SANDBOX_BANK: Final = "sandbox-bank"
@@ -57,16 +57,7 @@ class Surroundings(BaseSettings):
     _brokers = field_validator("kafka_bootstrap")(checked_bootstrap)
     _intake = field_validator("intake_url")(checked_http_url)
 
-    @field_validator("clock_file")
-    @classmethod
-    def _production_has_no_simulated_clock(
-        cls, value: Path | None, info: ValidationInfo
-    ) -> Path | None:
-        if value is not None and info.data.get("mode", "production") == "production":
-            raise ValueError(
-                "生产模式不得模拟业务时间 business time may not be simulated in production"
-            )
-        return value
+    _clock = field_validator("clock_file")(checked_clock_file)
 
     @property
     def clock(self) -> Clock:

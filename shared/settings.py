@@ -42,6 +42,16 @@ _REASONS = {
 _OTHER = "取值不合要求 not acceptable ({type})"
 
 
+def checked_clock_file(value: Path | None, info: ValidationInfo) -> Path | None:
+    """A validator: production has no simulated clock; ``mode`` stands before it in the settings."""
+    # An unreadable mode counts as production: the safe reading of a spelling mistake.
+    if value is not None and info.data.get("mode", "production") == "production":
+        raise ValueError(
+            "生产模式不得模拟业务时间 business time may not be simulated in production"
+        )
+    return value
+
+
 class ServiceSettings(BaseSettings):
     """The settings that all services share; a service with doors of its own adds a subclass."""
 
@@ -97,17 +107,7 @@ class ServiceSettings(BaseSettings):
         _decode_master_key(value)
         return value
 
-    @field_validator("clock_file")
-    @classmethod
-    def _production_has_no_simulated_clock(
-        cls, value: Path | None, info: ValidationInfo
-    ) -> Path | None:
-        # An unreadable mode counts as production: the safe reading of a spelling mistake.
-        if value is not None and info.data.get("mode", "production") == "production":
-            raise ValueError(
-                "生产模式不得模拟业务时间 business time may not be simulated in production"
-            )
-        return value
+    _clock = field_validator("clock_file")(checked_clock_file)
 
     @property
     def source(self) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from cli.__main__ import app
@@ -65,3 +66,37 @@ def test_every_state_has_its_place() -> None:
         assert f"`{told}`" in OPERATING, told
     for alert in {rule.alert for rule in RULES} - {"RelayAlarm"}:
         assert re.search(rf"(?m)^### .*\b{alert}\b", OPERATING), alert
+
+
+def ways_out() -> dict[str, tuple[str, str]]:
+    """Of the table at the top: each alert, with its kind of alarm, its severity and its place."""
+    top = OPERATING.partition("\n## 报警 Alerts")[0]
+    found: dict[str, tuple[str, str]] = {}
+    for severity, names, place in re.findall(
+        r"(?m)^\| (page|ticket) \| ([^|]*) \|[^|]*\| \[[^]]*\]\(#([\w-]+)\) \|$", top
+    ):
+        listed = re.findall(r"`(\w+)`", names)
+        for name in [" ".join(listed)] if listed[0] == "RelayAlarm" else listed:
+            assert name not in found, name
+            found[name] = (severity, place)
+    return found
+
+
+def test_every_alert_has_one_place_with_its_way_out_and_the_table_at_the_top_leads_there() -> None:
+    """As Prometheus has it, and no line for an alert that is none."""
+    document = yaml.safe_load((CHECKOUT / "deploy" / "alerts.yaml").read_text(encoding="utf-8"))
+    ruled: dict[str, tuple[str, str]] = {}
+    for rule in (rule for group in document["groups"] for rule in group["rules"]):
+        file, _, place = rule["annotations"]["runbook"].partition("#")
+        assert file == "docs/operating.md"
+        assert OPERATING.count(f'<a id="{place}"></a>') == 1, place
+        kind = re.search(r'kind="(\w+)"', rule["expr"]) if rule["alert"] == "RelayAlarm" else None
+        name = f"{rule['alert']} {kind[1]}" if kind else rule["alert"]
+        assert ruled.setdefault(name, (rule["labels"]["severity"], place))[1] == place
+    assert ways_out() == ruled
+
+
+def test_every_link_within_the_handbook_leads_somewhere() -> None:
+    assert set(re.findall(r"\]\(#([\w-]+)\)", OPERATING)) <= set(
+        re.findall(r'<a id="([\w-]+)"></a>', OPERATING)
+    )

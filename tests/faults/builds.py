@@ -14,8 +14,8 @@ import asyncpg
 
 from deploy.infrastructure import Infrastructure, create_database, drop_database
 from sandbox.client import Client
-from sandbox.founding import announce_parameters, found_world
-from sandbox.installation import INSTALLER, Installation
+from sandbox.founding import announce_parameters
+from sandbox.installation import Installation
 from services.eligibility.facts import EligibilityDetermined
 from shared.event_store import recorded_from_row
 from shared.fact import Recorded
@@ -34,6 +34,7 @@ from tests.services.intake.running import (
     Intake,
     submission,
 )
+from tests.services.serving import open_rooms
 from tests.services.serving import until as until_found
 from tests.toy.world import until
 
@@ -190,14 +191,8 @@ def running_builds(infrastructure: Infrastructure, folder: Path) -> Iterator[Bui
 
 
 async def _begin(builds: Builds) -> None:
-    installation = builds.installation
-    await installation.prepare()
-    installation.set_people([INSTALLER, *WORLD.people(), SECOND_HANDLER])
-    for name in PROCESSES:
-        installation.start(name)
-    await installation.wait_until_ready(PROCESSES)
+    await open_rooms(builds.installation, PROCESSES, WORLD, [SECOND_HANDLER])
     async with builds.client("intake") as client:
-        await found_world(client, WORLD)
         await _until_known(client, "intake", "/work")
         await _until_known(client, "eligibility", "/parameters")
         await announce_parameters(client)

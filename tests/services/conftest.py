@@ -12,14 +12,13 @@ import pytest
 
 from deploy.infrastructure import Infrastructure
 from sandbox.client import Client
-from sandbox.founding import found_world
-from sandbox.installation import INSTALLER, Installation
+from sandbox.installation import Installation
 from sandbox.world import Organisation, World, person
 from shared.clock import BUSINESS_ZONE
 from shared.keys import KeyStore
 from shared.sealed import Category, seal
 from tests.services.eligibility.neighbours import Neighbours
-from tests.services.serving import installed, until
+from tests.services.serving import installed, open_rooms, until
 
 PROCESSES = ("issuer", "network", "notice", "training")
 OPENING = datetime(2025, 3, 3, 9, tzinfo=BUSINESS_ZONE)
@@ -84,14 +83,8 @@ def rooms(
 
 
 async def _start(rooms: Rooms) -> None:
-    installation = rooms.installation
-    await installation.prepare()
-    installation.set_people([INSTALLER, *WORLD.people(), "nobody"])
-    for name in PROCESSES:
-        installation.start(name)
-    await installation.wait_until_ready(PROCESSES)
+    await open_rooms(rooms.installation, PROCESSES, WORLD, ["nobody"])
     async with rooms.client() as client:
-        await found_world(client, WORLD)
         last = WORLD.organisations[-1]
         someone = person(last.organisation, last.offices[-1])
         for service in ("notice", "training"):

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,8 @@ import pytest
 
 from deploy.infrastructure import Infrastructure, create_database, drop_database
 from sandbox.client import Client, RefusedError
-from sandbox.installation import Installation
+from sandbox.founding import found_world
+from sandbox.installation import INSTALLER, Installation
 from sandbox.world import Organisation, World
 from tests.services.eligibility.neighbours import Neighbours
 
@@ -68,6 +69,28 @@ def installed(
         installation.stop()
         drop_database(infrastructure.postgres_url, names[0])
         drop_database(infrastructure.keys_url, names[1])
+
+
+async def open_rooms(
+    installation: Installation,
+    processes: Sequence[str],
+    world: World,
+    further: Sequence[str | dict[str, Any]] = (),
+) -> None:
+    """Start these processes and found a federation as its own people do, over HTTP.
+
+    ``further`` are people and programs who hold no office in it.
+    """
+    await installation.prepare()
+    installation.set_people([INSTALLER, *world.people(), *further])
+    for name in processes:
+        installation.start(name)
+    await installation.wait_until_ready(processes)
+    client = Client({name: installation.url(name) for name in processes}, installation.secret)
+    try:
+        await found_world(client, world)
+    finally:
+        await client.close()
 
 
 async def until_known(look: Callable[[], Awaitable[Any]]) -> None:

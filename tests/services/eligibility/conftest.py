@@ -7,11 +7,10 @@ from functools import partial
 import pytest
 
 from deploy.infrastructure import Infrastructure
-from sandbox.founding import announce_parameters, found_world
-from sandbox.installation import INSTALLER
+from sandbox.founding import announce_parameters
 from sandbox.world import person
 from tests.services.eligibility.neighbours import NOON
-from tests.services.serving import WORLD, Served, installed, until_known
+from tests.services.serving import WORLD, Served, installed, open_rooms, until_known
 
 PROCESSES = ("issuer", "network", "eligibility")
 
@@ -29,15 +28,9 @@ def served(
 
 
 async def _start(served: Served) -> None:
-    installation = served.installation
-    await installation.prepare()
-    installation.set_people([INSTALLER, *WORLD.people()])
-    for name in PROCESSES:
-        installation.start(name)
-    await installation.wait_until_ready(PROCESSES)
+    await open_rooms(served.installation, PROCESSES, WORLD)
     client = served.client()
     try:
-        await found_world(client, WORLD)
         # Offices reach eligibility as heard facts: the one founded last tells that all are there.
         someone = person("union-1-1", WORLD.organisations[-1].offices[-1])
         await until_known(partial(client.get, someone, "eligibility", "/parameters"))

@@ -15,14 +15,13 @@ from stdnum.cn import ric
 
 from deploy.infrastructure import Infrastructure
 from sandbox.client import Client
-from sandbox.founding import found_world
-from sandbox.installation import INSTALLER, Installation
+from sandbox.installation import Installation
 from services.eligibility import facts as eligibility
 from services.notice import facts as notice
 from shared.clock import BUSINESS_ZONE
 from tests.services.conftest import WORLD
 from tests.services.eligibility.neighbours import Neighbours
-from tests.services.serving import installed, until
+from tests.services.serving import installed, open_rooms, until
 
 PROCESSES = ("issuer", "network", "intake")
 OPENING = datetime(2025, 3, 3, 9, tzinfo=BUSINESS_ZONE)
@@ -223,14 +222,8 @@ def running_intake(infrastructure: Infrastructure, folder: Path) -> Iterator[Int
 
 
 async def _start(rooms: Intake) -> None:
-    installation = rooms.installation
-    await installation.prepare()
-    installation.set_people([INSTALLER, *WORLD.people(), SECOND_HANDLER, "nobody"])
-    for name in PROCESSES:
-        installation.start(name)
-    await installation.wait_until_ready(PROCESSES)
+    await open_rooms(rooms.installation, PROCESSES, WORLD, [SECOND_HANDLER, "nobody"])
     async with rooms.client() as client:
-        await found_world(client, WORLD)
         await until(partial(client.get, VISITOR, "intake", "/work"))
 
 

@@ -10,12 +10,11 @@ import pytest
 
 from deploy.infrastructure import Infrastructure
 from sandbox.fate import Rates
-from sandbox.founding import found_world
-from sandbox.installation import INSTALLER, SUBSCRIBER
+from sandbox.installation import SUBSCRIBER
 from sandbox.world import person
 from shared.clock import BUSINESS_ZONE
 from shared.keys import KeyStore
-from tests.services.serving import WORLD, Served, installed, until_known
+from tests.services.serving import WORLD, Served, installed, open_rooms, until_known
 
 PROCESSES = ("issuer", "network", "payout", "bank")
 OPENING = datetime(2025, 3, 3, 9, tzinfo=BUSINESS_ZONE)
@@ -55,16 +54,10 @@ def served(
 
 
 async def _start(served: ServedWithKeys) -> None:
-    installation = served.installation
-    await installation.prepare()
     clients = [{"subject": name, "client": True} for name in (SUBSCRIBER, STRANGER)]
-    installation.set_people([INSTALLER, *clients, *WORLD.people()])
-    for name in PROCESSES:
-        installation.start(name)
-    await installation.wait_until_ready(PROCESSES)
+    await open_rooms(served.installation, PROCESSES, WORLD, clients)
     client = served.client()
     try:
-        await found_world(client, WORLD)
         # Offices reach payout as heard facts: the one founded last tells that all are there.
         someone = person("union-1-1", WORLD.organisations[-1].offices[-1])
         await until_known(partial(client.get, someone, "payout", "/payouts"))
