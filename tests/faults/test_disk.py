@@ -36,7 +36,7 @@ def shared_memory() -> Iterator[Path]:
         return
     place = Path(tempfile.mkdtemp(prefix="bangfu-shm-"))
     size = f"size={ROOM_NEEDED_MIB + 8}m,mode=1777"
-    words = ["mount", "-t", "tmpfs", "-o", size, "bangfu-shm", place]
+    words = ["mount", "-t", "tmpfs", "-o", size, "bangfu-shm", str(place)]
     try:
         if subprocess.run(words, capture_output=True, check=False).returncode:
             pytest.skip("/dev/shm is large here, and nothing may be mounted")
