@@ -364,7 +364,7 @@ async def test_bad_bodies_are_refused_without_repeating_them(intake: Intake) -> 
                 body = submission(11, residence=code)
                 answer = await browser.post("/cases", json=body, headers=headers)
                 assert answer.status_code == 422
-                assert [each["field"] for each in answer.json()["errors"]] == ["residence"]
+                assert [each["field"] for each in answer.json()["errors"]] == ["$.residence"]
             shown = (await browser.get("/openapi.json")).json()
         assert "/cases/{case_id}/hardship-end" in shown["paths"]
 
