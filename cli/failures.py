@@ -86,7 +86,7 @@ def _server_failed(error: BaseException, database: str) -> str | None:
     import asyncpg
     from aiokafka.errors import KafkaError, KafkaTimeoutError
 
-    from shared.bus import BusError, BusSilentError, TopicAbsentError
+    from shared.bus import BusError, BusSilentError, TopicAbsentError, TopicMismatchError
     from shared.clock import ClockError
 
     name = type(error).__name__
@@ -100,6 +100,8 @@ def _server_failed(error: BaseException, database: str) -> str | None:
             )
         case KafkaError() if not (error.retriable or isinstance(error, KafkaTimeoutError)):
             return f"{KAFKA}: 卡夫卡拒绝 Kafka refuses ({name})"
+        case TopicMismatchError() if "partitions" in str(error):
+            return f"BANGFU_PARTITIONS: 与主题的分区数不符 not as many as the topic has: {error}"
         case BusSilentError() | KafkaError():
             return f"{KAFKA}: 卡夫卡无应答 Kafka does not answer ({name})"
         case BusError():

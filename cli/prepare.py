@@ -111,6 +111,8 @@ def _read(path: Path) -> dict[str, ServicePasswords]:
             if not isinstance(roles.get(role), str) or not roles[role]:
                 shown = printable(str(path), LONGEST_PATH)
                 refuse(f"--passwords: 缺少 lacks {service}.{role}: {shown}")
+            if not roles[role].isascii():
+                refuse(f"--passwords: 口令须为 ASCII must be ASCII: {service}.{role}")
         known[service] = ServicePasswords(**{role: roles[role] for role in ROLES})
     return known
 

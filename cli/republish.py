@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -18,6 +18,12 @@ from shared.republish import OutboxAt, Relayed, RepublishRefused, Standing
 from shared.settings import load_settings
 
 NOT_DONE: Final = 1
+# How a topic was found, by the first word of its reason.
+_WHY: Final = {
+    "absent": "不存在 absent",
+    "generation_changed": "已被重建 made anew",
+    "topic_shrunk": "丢失了记录 lost records",
+}
 LOOK_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 60.0
 
@@ -56,7 +62,7 @@ def republish(
             )
         )
     except RepublishRefused as refusal:
-        refuse(f"SERVICE: 不能重发 cannot republish: {refusal}")
+        refuse(str(refusal))
     except LeaseLostError:
         refuse("SERVICE: 不能重发 cannot republish: 另一命令正在进行 another command is at it")
     if not is_done:
@@ -84,18 +90,39 @@ async def _republish(
         found = await relayed.look()
         lost = [each for each in found if each.standing is not Standing.WHOLE]
         for each in found:
-            typer.echo(_line(each))
+            if each.standing is Standing.WHOLE:
+                typer.echo(f"{each.outbox.topic}: 完好，无需重发 whole, nothing to republish")
         if lost:
-            await relayed.set_back(lost, replace=replace, new_name=new_name, new_kafka=new_kafka)
-            topics = ", ".join(each.outbox.topic for each in lost)
-            typer.echo(f"已建好，由中继重发 made anew, for the relay to fill: {topics}")
+            await relayed.set_back(
+                lost,
+                replace=replace,
+                new_name=new_name,
+                new_kafka=new_kafka,
+                told=lambda each: typer.echo(_line(each)),
+            )
+            for each in lost:
+                for line in _done(each):
+                    typer.echo(line)
         return await _until_published(relayed) if wait else True
 
 
 def _line(each: OutboxAt) -> str:
-    if each.standing is Standing.WHOLE:
-        return f"{each.outbox.topic}: 完好，无需重发 whole, nothing to republish"
-    return f"{each.outbox.topic}: {each.reason}，须重发 to be republished ({each.last:,})"
+    topic = each.outbox.topic
+    if each.standing is Standing.FORMER:
+        return f"{topic}: 仍如离开时，由此继续 as the relay left it, to be gone on with"
+    why = _WHY.get(each.reason.partition(":")[0], "不是中继的主题 not the relay's")
+    return f"{topic}: {why} ({each.reason})，须重发 to be republished ({each.last:,})"
+
+
+def _done(each: OutboxAt) -> Iterator[str]:
+    """What was changed, and what is left over by another name."""
+    topic, known = each.outbox.topic, each.topic_known
+    if each.standing is Standing.FORMER:
+        yield f"{topic}: 中继已回到此主题 the relay is back at it, and goes on where it was"
+    else:
+        yield f"{topic}: 已建好，由中继重发 made anew, for the relay to fill"
+    if known not in ("", topic):
+        yield f"{known}: 留存，不再使用 left over, nobody publishes to it any more"
 
 
 async def _until_published(relayed: Relayed) -> bool:

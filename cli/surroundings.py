@@ -13,7 +13,13 @@ import typer
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.addresses import checked_bootstrap, checked_dsn, checked_http_url
+from shared.addresses import (
+    SUBSCRIBER,
+    TOPIC_PREFIX,
+    checked_bootstrap,
+    checked_dsn,
+    checked_http_url,
+)
 from shared.clock import Clock, FileClock, RealClock
 from shared.settings import MASTER_KEY_BYTES, checked_clock_file
 
@@ -34,7 +40,7 @@ class Surroundings(BaseSettings):
 
     mode: Literal["production", "sandbox"] = "production"
     kafka_bootstrap: str = ""
-    topic_prefix: str = ""
+    topic_prefix: str = Field(default="", pattern=TOPIC_PREFIX)
     partitions: int = Field(default=12, ge=1, le=10_000)
     # Copies of a topic that a command creates; production asks for 3.
     replication: int = Field(default=1, ge=1, le=100)
@@ -50,7 +56,7 @@ class Surroundings(BaseSettings):
     # SERVICE=URL pairs with commas between; a service of several processes stands there again.
     service_urls: str = ""
     # Who reads payout's instructions.
-    bank_subscriber: str = SANDBOX_BANK
+    bank_subscriber: str = Field(default=SANDBOX_BANK, pattern=SUBSCRIBER)
     clock_file: Path | None = None
 
     _dsns = field_validator("postgres_url", "keys_url")(checked_dsn)

@@ -9,6 +9,10 @@ import re
 from typing import Final
 from urllib.parse import urlsplit
 
+# What Kafka takes in a topic's name, and so many that the longest of ours is none too long for it.
+TOPIC_PREFIX: Final = r"^[A-Za-z0-9._-]{0,150}$"
+SUBSCRIBER: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"
+
 
 def checked_dsn(value: str) -> str:
     """The address of a database, if the client can read it; its error would quote the password."""
@@ -36,8 +40,18 @@ def checked_bootstrap(value: str) -> str:
     return value
 
 
-# A name or an address in brackets, and a port; of databases several may be named.
-_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?", re.ASCII)
+# A name or an address in brackets, and a port; of databases several may be named. No part of a name
+# is empty or too long: asked for such a one, the client ends with an error that is no server's.
+_HOST: Final = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)(?::(\d{1,5}))?",
+    re.ASCII,
+)
+_LARGEST_PORT: Final = 65_535
+
+
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    return found is not None and int(found[1] or 0) <= _LARGEST_PORT
 
 
 def _has_address(url: str, schemes: tuple[str, ...]) -> bool:
@@ -47,5 +61,5 @@ def _has_address(url: str, schemes: tuple[str, ...]) -> bool:
         return False
     hosts = parts.netloc.rpartition("@")[2]
     # A database may also be reached by a socket, which is named behind the question mark.
-    named = all(map(_HOST.fullmatch, hosts.split(","))) if hosts else "host=" in parts.query
+    named = all(map(_is_host, hosts.split(","))) if hosts else "host=" in parts.query
     return parts.scheme in schemes and named

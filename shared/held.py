@@ -62,7 +62,9 @@ class HeldQueues:
     def __init__(self, store: EventStore) -> None:
         self._pool = store.worker
         self._schema = store.schema
-        self._swept_to = ""
+        # The key after which the next sweep goes on; None before the first, for a record may come
+        # without a key, and is held under the empty one.
+        self._swept_to: str | None = None
 
     @asynccontextmanager
     async def locked(self, keys: Collection[str]) -> AsyncIterator[None]:
@@ -127,9 +129,9 @@ class HeldQueues:
             "h.released OR d.held_id IS NOT NULL AS decided, h.reason = ANY ($2) "
             "OR (h.reason = $3 AND NOT h.waits_for = ANY ($4)) AS stays "
             f"FROM {held_and_discards(s)}) "
-            "SELECT DISTINCT key FROM asked h WHERE key > $1 AND (decided OR (NOT stays AND "
-            "(reason <> $5 OR NOT EXISTS (SELECT 1 FROM asked b WHERE b.key = h.key "
-            "AND b.stays AND NOT b.decided)))) ORDER BY key LIMIT $6",
+            "SELECT DISTINCT key FROM asked h WHERE coalesce(key > $1, true) "
+            "AND (decided OR (NOT stays AND (reason <> $5 OR NOT EXISTS (SELECT 1 FROM asked b "
+            "WHERE b.key = h.key AND b.stays AND NOT b.decided)))) ORDER BY key LIMIT $6",
             self._swept_to,
             list(QUARANTINED),
             WAITING_FOR_BUILD,
@@ -137,5 +139,5 @@ class HeldQueues:
             WAITING_BEHIND,
             SWEPT_AT_ONCE,
         )
-        self._swept_to = rows[-1]["key"] if len(rows) == SWEPT_AT_ONCE else ""
+        self._swept_to = rows[-1]["key"] if len(rows) == SWEPT_AT_ONCE else None
         return [row["key"] for row in rows]

@@ -85,10 +85,10 @@ def role_name(admin_url: str, service: str, kind: Kind) -> str:
     """The name of a role of a service in the database of the URL. Raises MigrationError."""
     database = urlsplit(admin_url).path.lstrip("/")
     if not database:
-        raise MigrationError("the URL names no database")
+        raise MigrationError("地址未指明数据库 the address names no database")
     name = "_".join(part for part in (database, service, kind) if part)
     if len(name.encode()) > LONGEST_NAME_BYTES:
-        raise MigrationError(f"{name}: PostgreSQL would cut off a name this long")
+        raise MigrationError(f"名称过长 PostgreSQL would cut off a name this long: {name}")
     return name
 
 
@@ -273,7 +273,9 @@ async def _exists(connection: asyncpg.Connection, role: str) -> bool:
 def _scram_verifier(password: str) -> str:
     """What the server keeps instead of the password (RFC 5803, as pg_authid has it)."""
     if not password or not password.isascii():
-        raise MigrationError("a role's password is ASCII text and not empty")
+        raise MigrationError(
+            "口令须为 ASCII 且不得为空 a role's password is ASCII text and not empty"
+        )
     salt, rounds = os.urandom(16), 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
@@ -334,7 +336,9 @@ async def _apply(
                 if "worker" in roles:
                     await _keep_append_only(connection, schema, roles["worker"])
         elif applied[step] != digest:
-            raise MigrationError(f"{path} has changed since it was applied to {schema}")
+            raise MigrationError(
+                f"迁移在施行后被改动 {path} has changed since it was applied to {schema}"
+            )
 
 
 def _steps(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -351,7 +355,7 @@ def _lacking(applied: Collection[str], folders: Sequence[Path]) -> list[str]:
 def _fill_in(path: Path, text: str, words: Mapping[str, str]) -> str:
     def word(found: re.Match[str]) -> str:
         if found[1] not in words:
-            raise MigrationError(f"{path}: {found[0]} stands for nothing here")
+            raise MigrationError(f"没有此变量 {path}: {found[0]} stands for nothing here")
         return words[found[1]]
 
     return re.sub(r"\$\{([^}]*)\}", word, text)
@@ -364,7 +368,7 @@ async def _run_file(connection: asyncpg.Connection, path: Path, text: str) -> No
     except asyncpg.PostgresError as error:
         position = getattr(error, "position", None)
         line = text.count("\n", 0, int(position)) + 1 if position else "?"
-        raise MigrationError(f"{path}, line {line}: {error}") from error
+        raise MigrationError(f"迁移失败 a step fails: {path}, line {line}: {error}") from error
 
 
 async def _keep_append_only(connection: asyncpg.Connection, schema: str, worker: str) -> None:

@@ -45,11 +45,13 @@ CHUNK_ROWS: Final = 1_000
 ENOUGH_FACTS: Final = 40
 # Between two checkpoints lie a few chunks; far more means that the checkpoint is not this topic's.
 LARGEST_READ_BACK: Final = 200_000
-# What a lost topic looks like; on another cluster than the checkpoint's it is that which is wrong.
+# What a lost topic looks like; on another cluster than the checkpoint's, or by another name, it is
+# that which is wrong.
 LOST_KINDS: Final = frozenset(("topic_not_ours", "generation_changed", "topic_shrunk"))
 # Each needs a person, and has a line in docs/operating.md.
 ALARM_KINDS: Final = (
     "topic_not_ours",
+    "topic_renamed",
     "kafka_replaced",
     "partitions_differ",
     "generation_changed",
@@ -222,12 +224,13 @@ class Publisher:
         self._cluster = await bus.read_cluster(self._bootstrap)
         self._lease.check()
         row = await connection.fetchrow(
-            f"INSERT INTO {self._schema}.checkpoint AS c (name, epoch, topic, cluster)"  # noqa: S608 - a checked name
-            " VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch,"
+            f"INSERT INTO {self._schema}.checkpoint AS c (name, epoch, topic, cluster, wanted)"  # noqa: S608 - a checked name
+            " VALUES ($1, $2, $3, $4, $3) ON CONFLICT (name) DO UPDATE SET epoch = excluded.epoch,"
+            " wanted = excluded.wanted,"
             # Noted before anything can be wrong with it: an older build has left them out.
             " topic = coalesce(nullif(c.topic, ''), excluded.topic),"
             " cluster = coalesce(nullif(c.cluster, ''), excluded.cluster)"
-            " WHERE c.epoch <= excluded.epoch RETURNING position, ends, generation, cluster",
+            " WHERE c.epoch <= excluded.epoch RETURNING position, ends, generation, topic, cluster",
             self._outbox.table,
             self._lease.epoch,
             self._outbox.topic,
@@ -240,9 +243,14 @@ class Publisher:
         try:
             state = await self._look_at_topic(row["generation"], ends)
         except Alarm as alarm:
-            if alarm.kind in LOST_KINDS and row["cluster"] != self._cluster:
+            if alarm.kind not in LOST_KINDS:
+                raise
+            if row["cluster"] != self._cluster:
                 detail = f"cluster {self._cluster}, was {row['cluster']}; {alarm}"
                 raise Alarm("kafka_replaced", detail) from alarm
+            if row["topic"] != self._outbox.topic:
+                detail = f"{self._outbox.topic}, was {row['topic']}; {alarm}"
+                raise Alarm("topic_renamed", detail) from alarm
             raise
         status = self._status
         status.published, status.ends = row["position"], dict(state.ends)

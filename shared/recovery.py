@@ -107,6 +107,11 @@ class Recovery:
         async with lease_of(self.pool, self._schema) as lease:
             facts, others = self.outboxes[0], self.outboxes[1:]
             known = await checkpoint_of(connection, self._schema, facts.table)
+            if known.topic not in ("", facts.topic):
+                # What another installation has stated is nothing that this log has lost.
+                raise RecoveryRefused(
+                    f"BANGFU_TOPIC_PREFIX 有误 is wrong: {facts.topic}, published to {known.topic}"
+                )
             state = await self._topic(facts)
             starts = known.ends if known.generation in ("", state.generation()) else {}
             await connection.execute(_STAGE)

@@ -23,7 +23,7 @@ from fastapi_offline import FastAPIOffline
 from shared.batches import batch_routes
 from shared.bus import topic_name
 from shared.calendar import BusinessCalendar
-from shared.clock import Clock, FileClock, RealClock
+from shared.clock import Clock, ClockError, FileClock, RealClock
 from shared.desk import Desk
 from shared.door import UNREACHABLE, Door, problem_of
 from shared.event_store import EventStore, is_passing
@@ -32,7 +32,7 @@ from shared.garbage import collect_seldom
 from shared.health import Check
 from shared.hearing import Hearing
 from shared.identity import TokenVerifier
-from shared.keys import KeyStore
+from shared.keys import KeyStore, MasterKeyMismatchError
 from shared.lease import DATABASE_FAILURES
 from shared.listening import Listening
 from shared.listening_address import AddressRefused, bound, listen
@@ -64,6 +64,11 @@ NEWER_BUILD: Final = Refusal(
     "此案已由新版本程序处理，本实例尚未更新，请用同一键重试",
     "a newer build has written to this, and this process is an older one: retry with the same key",
     status=503,
+)
+
+OTHER_MASTER_KEY: Final = (
+    "BANGFU_MASTER_KEY: 与密钥库所用主密钥不同 is another one than the keys' database"
+    " (BANGFU_KEYS_URL) was set up with"
 )
 
 
@@ -306,6 +311,7 @@ def outboxes_of(
 async def _check_start(
     room: Room, settings: ServiceSettings, extra_outboxes: Mapping[str, str], moment: Moment
 ) -> None:
+    check_clock(settings)
     await check_migrations(settings.worker_url, settings.keys_url, room.name)
     # Seen before the log is compared: what is found then holds of every later connection, too.
     async with pool(settings.worker_url, 1, f"{room.name}-start", moment):
@@ -314,6 +320,17 @@ async def _check_start(
         await check_standby(settings.worker_url, settings.api_url)
     outboxes = outboxes_of(room, settings, extra_outboxes)
     await check_log(settings.worker_url, room.name, outboxes, settings.kafka_bootstrap)
+
+
+def check_clock(settings: ServiceSettings) -> None:
+    """Raise StartRefused if the file of the simulated clock says no time."""
+    if settings.clock_file is not None:
+        try:
+            FileClock(settings.clock_file).now()
+        except ClockError:
+            raise StartRefused(
+                "BANGFU_CLOCK_FILE: 无法读取时钟文件 the clock's file cannot be read"
+            ) from None
 
 
 @asynccontextmanager
@@ -336,6 +353,8 @@ async def _started(
             # A driver's message may quote an address with its password; its type may not.
             told = f"数据库不可用 the database can't be used: {type(error).__name__}"
             raise StartRefused(f"{room.name}: {told}") from None
+        except MasterKeyMismatchError:
+            raise StartRefused(OTHER_MASTER_KEY) from None
         yield parts
 
 

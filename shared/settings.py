@@ -15,7 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.addresses import checked_bootstrap, checked_dsn
+from shared.addresses import TOPIC_PREFIX, checked_bootstrap, checked_dsn, checked_http_url
 
 MASTER_KEY_BYTES = 32
 EXIT_MISCONFIGURED = 2
@@ -73,10 +73,11 @@ class ServiceSettings(BaseSettings):
     master_key: SecretStr
 
     kafka_bootstrap: str = Field(min_length=1)
-    topic_prefix: str = ""
+    topic_prefix: str = Field(default="", pattern=TOPIC_PREFIX)
     partitions: int = Field(default=12, ge=1)
-    instance: str = "0"
-    lease_seconds: float = Field(default=5, gt=0)
+    # Kafka takes it into the name of a member of a group.
+    instance: str = Field(default="0", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    lease_seconds: float = Field(default=5, gt=0, le=3600)
     # How long relay and hearing leave what comes to gather, once they have had something to do: the
     # cost of a batch is shared by more facts. Under load they rest for longer (shared/pace.py).
     gather_ms: int = Field(default=60, ge=0, le=1000)
@@ -84,7 +85,8 @@ class ServiceSettings(BaseSettings):
     cache_mib: int = Field(default=192, ge=1)
     # Production asks for one; `none` is for an operator who accepts that a lost disk loses facts.
     standby: Literal["synchronous", "none"] = "synchronous"
-    session_timeout_ms: int = Field(default=6000, gt=0)
+    # Kafka takes half an hour at most; below a second heartbeats would come too late.
+    session_timeout_ms: int = Field(default=6000, ge=1000, le=1_800_000)
 
     issuer: str = Field(min_length=1)
     audience: str = Field(default="bangfu", min_length=1)
@@ -100,6 +102,7 @@ class ServiceSettings(BaseSettings):
 
     _dsns = field_validator("worker_url", "api_url", "keys_url")(checked_dsn)
     _brokers = field_validator("kafka_bootstrap")(checked_bootstrap)
+    _keys_of_tokens = field_validator("jwks_url")(checked_http_url)
 
     @field_validator("master_key")
     @classmethod

@@ -74,6 +74,13 @@ async def check_log(url: str, schema: str, outboxes: Sequence[Outbox], bootstrap
         for outbox in outboxes:
             ahead = await _ahead(connection, schema, outbox, bootstrap)
             if ahead is not None:
+                known = await checkpoint_of(connection, schema, outbox.table)
+                if known.topic not in ("", outbox.topic):
+                    # Another installation's, which nobody must take back into this log.
+                    raise StartRefused(
+                        f"BANGFU_TOPIC_PREFIX: 并非本服务发布过的主题 {schema} has published to"
+                        f" {known.topic}, and this one has facts of another log ({ahead})"
+                    )
                 raise StartRefused(_behind(schema, str(ahead)))
     finally:
         await connection.close()

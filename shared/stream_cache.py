@@ -4,6 +4,9 @@ What a state takes differs by a factor of ten between kinds of streams and grows
 number of them bounds nothing. Weighing each would cost more than loading some: a few are weighed,
 drawn at random, and each of the others is taken to weigh what its like does (the same kind of state
 after as many facts). What is held is the sum of these, entry by entry.
+
+So the sum is late where states of one kind and age come to weigh otherwise than they did: by some
+hundred of them, until sixteen have been drawn. That is bounded, and made good as they are replaced.
 """
 
 from __future__ import annotations

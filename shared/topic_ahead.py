@@ -47,19 +47,20 @@ class Checkpoint:
     position: int = 0
     generation: str = ""
     ends: Mapping[int, int] = field(default_factory=dict)
+    topic: str = ""
 
 
 async def checkpoint_of(connection: Connection, schema: str, table: str) -> Checkpoint:
     """The checkpoint of an outbox; of one that no relay has served yet, the beginning."""
     row = await connection.fetchrow(
-        f"SELECT position, generation, ends FROM {schema}.checkpoint WHERE name = $1",  # noqa: S608 - a checked name
+        f"SELECT position, generation, ends, topic FROM {schema}.checkpoint WHERE name = $1",  # noqa: S608 - a checked name
         table,
         timeout=QUERY_SECONDS,
     )
     if row is None:
         return Checkpoint()
     ends = {int(p): int(end) for p, end in orjson.loads(row["ends"]).items()}
-    return Checkpoint(row["position"], row["generation"], ends)
+    return Checkpoint(row["position"], row["generation"], ends, row["topic"])
 
 
 async def first_ahead(

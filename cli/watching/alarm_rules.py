@@ -33,13 +33,30 @@ ALARM_RULES: Final = (
         "./run bangfu republish {service}",
     ),
     _alarm(
+        "topic_renamed",
+        "主题名与最近发布的不同",
+        "its topic has another name than the one that was published to last",
+        Words(
+            "服务或此处的 BANGFU_TOPIC_PREFIX（或 BANGFU_BANK_SUBSCRIBER）有误，"
+            "或曾误用 --new-name："
+            "先改正设置；此命令不带选项不会重发，只会回到原主题或说明何处有误",
+            "BANGFU_TOPIC_PREFIX (or BANGFU_BANK_SUBSCRIBER) of the service or of this shell is "
+            "wrong, or --new-name was a mistake: correct the setting first; without options the "
+            "command only goes back to the former topic, or says what is wrong",
+        ),
+        "./run bangfu republish {service}",
+    ),
+    _alarm(
         "kafka_replaced",
         "所在的卡夫卡不是原来那个",
         "this Kafka is not the one that it was published to",
         Words(
-            "卡夫卡已更换；或 BANGFU_KAFKA_BOOTSTRAP 有误，那就改正而勿重发",
-            "Kafka was replaced; or BANGFU_KAFKA_BOOTSTRAP is wrong: then correct it instead",
+            "多为 BANGFU_KAFKA_BOOTSTRAP 有误（此处或服务的）：改正即可，勿重发；"
+            "卡夫卡确已更换，才用此命令",
+            "most likely BANGFU_KAFKA_BOOTSTRAP is wrong, here or of the service: correct it, and "
+            "nothing else; the command is for a Kafka that was certainly replaced",
         ),
+        'echo "$BANGFU_KAFKA_BOOTSTRAP"',
         # Facts stated while it was replaced may be in a topic that was made there already.
         "./run bangfu republish {service} --new-kafka --replace",
     ),

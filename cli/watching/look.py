@@ -218,15 +218,32 @@ def _finding(
         and sample.labels.get("service") in services
         and all(sample.labels.get(n, v) == v for n, v in about.items())
     ]
-    worst = max if rule.condition.operator == ">" else min
     return Finding(
         rule,
         services,
         labels,
-        worst(s.value for s in found),
+        _value(rule, found),
         max(ages, default=None),
         tuple(dict.fromkeys(s.detail for s in found if s.detail)),
     )
+
+
+# Of a time or a size the worst is told, of anything else how many there are in all.
+_MEASURES: Final = ("_seconds", "_days", "_bytes")
+
+
+def _value(rule: Rule, found: Sequence[Sample]) -> float:
+    if rule.condition.operator != ">":
+        return min(s.value for s in found)
+    if rule.condition.metric.endswith(_MEASURES):
+        return max(s.value for s in found)
+    # Processes of one service, and the stores, tell of the same records.
+    highest: dict[tuple[tuple[str, str], ...], float] = {}
+    for sample in found:
+        who = (pair for pair in sample.labels.items() if pair[0] not in ("instance", "job"))
+        about = tuple(sorted(who))
+        highest[about] = max(sample.value, highest.get(about, 0.0))
+    return sum(highest.values())
 
 
 async def look_twice(surroundings: Surroundings) -> tuple[Look, list[Finding]]:

@@ -126,7 +126,7 @@ PROCESS_RULES: Final = (
         ),
         do=("curl -s http://HOST:PORT/health/ready",),
         anchor="not-ready",
-        because=DOWN,
+        because=(*DOWN, "RelayAlarm"),
     ),
 )
 
@@ -271,13 +271,15 @@ HELD_RULES: Final = (
         lasting_seconds=120,
         severity="ticket",
         what=Words(
-            "{service}：已放行的记录仍未处理", "{service}: released records are not taken in"
+            "{service}：已决定放行或弃置的记录仍未处理",
+            "{service}: records that were released or put aside are not dealt with",
         ),
         why=Words(
-            "进程停止或卡住，或其前仍有等候者",
-            "the process is down or hangs, or something before them still waits",
+            "同一案件在其前还有隔离而未决定者（先决定它）或等候者；否则进程停止、卡住，或其表被锁",
+            "of the same case another stands before them, in quarantine and not decided on (decide "
+            "on that first) or waiting; else the process is down or hangs, or a table is locked",
         ),
-        do=("./run bangfu waiting",),
+        do=("./run bangfu quarantine list {service}", "./run bangfu waiting {service}"),
         anchor="quarantined",
         because=(*DOWN, "ComponentStuck"),
     ),

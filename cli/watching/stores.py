@@ -21,20 +21,24 @@ from cli.watching.rule import Sample
 from services.payout.bank_waits import QUERY, WITH_THE_BANK, days_since
 from shared.bus import BirthAgedError, BusError, TopicState, read_cluster, read_topic
 from shared.clock import Clock
+from shared.held import held_and_discards
 from shared.publisher import LOST_KINDS
 
 ANSWER_SECONDS: Final = 4.0
 CONNECT_SECONDS: Final = 2.5
 
 _HELD: Final = (
-    "SELECT reason, count(*) AS records, count(*) FILTER (WHERE released) AS released, "
-    "extract(epoch FROM clock_timestamp() - min(held_since))::float8 AS seconds "
-    "FROM {schema}.held GROUP BY reason"
+    "SELECT h.reason, count(*) AS records,"
+    " count(*) FILTER (WHERE h.released OR d.held_id IS NOT NULL) AS decided,"
+    " extract(epoch FROM clock_timestamp() - min(h.held_since))::float8 AS seconds"
+    " FROM {tables} GROUP BY h.reason"
 )
 _OUTBOXES: Final = (
     "SELECT c.relname AS name, coalesce(p.position, 0) AS position,"
     " coalesce(p.ends, '{{}}') AS ends, coalesce(p.generation, '') AS generation,"
-    " coalesce(to_jsonb(p) ->> 'cluster', '') AS cluster FROM pg_class c"
+    " coalesce(to_jsonb(p) ->> 'cluster', '') AS cluster,"
+    " coalesce(to_jsonb(p) ->> 'topic', '') AS topic,"
+    " coalesce(to_jsonb(p) ->> 'wanted', '') AS wanted FROM pg_class c"
     " LEFT JOIN {schema}.checkpoint p ON p.name = c.relname"
     " WHERE c.relnamespace = '{schema}'::regnamespace AND c.relname IN ('facts', 'instructions')"
     " AND c.relkind = 'r'"
@@ -82,8 +86,11 @@ class Outbox:
     table: str
     ends: Mapping[int, int]
     generation: str
-    # The id of its Kafka; empty if no relay has noted it.
+    # The id of its Kafka, its topic, and the topic that its service is set to: each empty if no
+    # relay has noted it.
     cluster: str
+    topic: str
+    wanted: str
 
 
 @dataclass
@@ -155,18 +162,18 @@ async def _read_service(connection: asyncpg.Connection, service: str, stored: St
             Sample("bangfu_relay_behind_seconds", labels, drawn["seconds"] or 0.0),
         )
         ends = {int(p): int(end) for p, end in orjson.loads(row["ends"]).items()}
-        known = (row["generation"], row["cluster"])
+        known = (row["generation"], row["cluster"], row["topic"], row["wanted"])
         stored.outboxes.append(Outbox(service, row["name"], ends, *known))
-    released = 0
-    for row in await connection.fetch(_HELD.format(schema=service)):
+    decided = 0
+    for row in await connection.fetch(_HELD.format(tables=held_and_discards(service))):
         labels = {"service": service, "reason": row["reason"]}
-        released += row["released"]
+        decided += row["decided"]
         stored.samples += (
             Sample("bangfu_held_records", labels, float(row["records"])),
             Sample("bangfu_held_oldest_seconds", labels, row["seconds"]),
         )
     stored.samples.append(
-        Sample("bangfu_held_released_records", {"service": service}, float(released))
+        Sample("bangfu_held_released_records", {"service": service}, float(decided))
     )
     offsets = f"SELECT topic, partition, generation, next_offset FROM {service}.offsets"  # noqa: S608 - a name of the code
     for row in await connection.fetch(offsets):
@@ -253,10 +260,23 @@ def relay_alarms(
         kind = _alarm(outbox, topics, topic)
         if kind in LOST_KINDS and topics.cluster and outbox.cluster not in ("", topics.cluster):
             kind = "kafka_replaced"
+        elif kind in LOST_KINDS and outbox.topic not in ("", topic):
+            kind = "topic_renamed"
         if kind:
+            detail = topics.failures.get(topic, "")
+            if kind == "topic_renamed":
+                detail = _names(outbox, topic)
             labels = {"service": outbox.service, "outbox": outbox.table, "kind": kind}
-            found.append(Sample("bangfu_relay_alarm", labels, 1.0, topics.failures.get(topic, "")))
+            found.append(Sample("bangfu_relay_alarm", labels, 1.0, detail))
     return found
+
+
+def _names(outbox: Outbox, topic: str) -> str:
+    """Which name is whose, so that a slip of this shell is told from one of the service."""
+    told = f"此处 here {topic}，最近发布于 last published to {outbox.topic}"
+    if outbox.wanted not in ("", topic):
+        told += f"，服务所设 the service is set to {outbox.wanted}"
+    return told
 
 
 def _alarm(outbox: Outbox, topics: Topics, topic: str) -> str:

@@ -9,6 +9,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from pydantic import Field, field_validator
 
+from shared.addresses import SUBSCRIBER, checked_http_url
 from shared.settings import ServiceSettings
 
 CURVE = "X25519"
@@ -17,11 +18,13 @@ CURVE = "X25519"
 class PayoutSettings(ServiceSettings):
     """BANGFU_BANK_…: who subscribes to the instructions, its public key, and where it answers."""
 
-    bank_subscriber: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    bank_subscriber: str = Field(pattern=SUBSCRIBER)
     # A JWK as JSON; what only the bank may read is encrypted to it.
     bank_public_key: str
-    bank_url: str = Field(pattern=r"^https?://")
-    bank_timeout_seconds: float = Field(default=5.0, gt=0)
+    bank_url: str = Field(min_length=1)
+    bank_timeout_seconds: float = Field(default=5.0, gt=0, le=3600)
+
+    _bank = field_validator("bank_url")(checked_http_url)
 
     @field_validator("bank_public_key")
     @classmethod

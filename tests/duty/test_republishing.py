@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from time import monotonic, sleep
@@ -80,19 +81,28 @@ def test_the_command_that_the_screen_names_fills_a_topic_that_was_made_anew(
         sleep(0.5)
 
 
-def test_a_slip_of_the_prefix_changes_nothing(duty: Host, environment: dict[str, str]) -> None:
-    """One line that names both topics; no topic is made and no relay moved."""
-    known = bus.topic_name(duty.installation.prefix, "network")
-    done = bangfu(
-        "republish",
-        "network",
-        "--replace",
-        environment={**environment, "BANGFU_TOPIC_PREFIX": "slip."},
-    )
-    assert done.returncode == REFUSED
+@pytest.mark.parametrize(
+    ("options", "changes", "named"),
+    [
+        ("--replace", {"BANGFU_TOPIC_PREFIX": "slip."}, "BANGFU_TOPIC_PREFIX: "),
+        ("--replace --new-name", {"BANGFU_TOPIC_PREFIX": "slip."}, "BANGFU_TOPIC_PREFIX: "),
+        ("", {"BANGFU_TOPIC_PREFIX": "bad/prefix "}, "BANGFU_TOPIC_PREFIX: "),
+        ("", {"BANGFU_PARTITIONS": "5"}, "BANGFU_PARTITIONS: "),
+    ],
+    ids=str,
+)
+def test_a_slip_of_a_setting_changes_nothing(
+    duty: Host, environment: dict[str, str], options: str, changes: dict[str, str], named: str
+) -> None:
+    """One line that begins with the setting; no topic is made, none told to be, no relay moved."""
+    done = bangfu("republish", "network", *options.split(), environment={**environment, **changes})
+    assert (done.returncode, done.stdout) == (REFUSED, "")
     [line] = done.stderr.splitlines()
-    assert "slip.network.facts" in line
-    assert f"({known})" in line
+    assert line.startswith(named)
+    assert re.search("[一-鿿].*[a-z]{2}", line)
+    if options:
+        assert "slip.network.facts" in line
+        assert f"({bus.topic_name(duty.installation.prefix, 'network')})" in line
     with pytest.raises(bus.TopicAbsentError):
         asyncio.run(
             bus.read_topic(duty.installation.infrastructure.kafka_bootstrap, "slip.network.facts")

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -20,7 +21,8 @@ import pytest
 
 from cli.rooms import SERVICES
 from cli.status import document as document_of
-from cli.watching.look import Look
+from cli.watching.look import Look, judge
+from cli.watching.rule import Sample
 from cli.watching.stores import Server
 from tests.demo.host import Host
 from tests.duty.conftest import bangfu, environment_of
@@ -271,12 +273,32 @@ def test_an_open_transaction_is_named_with_its_process(
     assert stands["details"][0].startswith(f"pid {pids[0]}")
 
 
+def test_what_several_services_hold_is_counted_together() -> None:
+    """Each once, whoever tells of it; of a time the longest is told."""
+    samples = [
+        Sample(metric, {"service": service, "reason": "quarantined_unreadable", **told}, value)
+        for service in ("network", "intake", "notice", "payout")
+        for told in ({}, {"instance": "a:1", "job": "bangfu"}, {"instance": "b:1"})
+        for metric, value in (("bangfu_held_records", 5.0), ("bangfu_held_oldest_seconds", 70.0))
+    ]
+    [found] = judge(samples)
+    assert (found.rule.alert, found.value, found.seconds) == ("Quarantined", 20.0, 70.0)
+    waits = [
+        replace(sample, labels={**sample.labels, "reason": "waiting_for_cause"})
+        for sample in samples
+    ]
+    [found] = judge(waits)
+    assert (found.rule.alert, found.value) == ("HeldTooLong", 70.0)
+
+
 def test_a_topic_that_is_gone_is_found_without_its_relay(environment: dict[str, str]) -> None:
     """The stores are compared also where no process tells: another prefix has no such topics."""
     code, document = status(environment, BANGFU_TOPIC_PREFIX="elsewhere.", BANGFU_SERVICE_URLS="")
     assert code == NEEDS_A_PERSON
     alarms = [found for found in document["findings"] if found["alert"] == "RelayAlarm"]
-    assert {alarm["labels"]["kind"] for alarm in alarms} == {"topic_not_ours"}
+    assert {alarm["labels"]["kind"] for alarm in alarms} == {"topic_renamed"}
+    # A slip of this shell: what the service itself is set to is told beside it.
+    assert "network.facts，服务所设 the service is set to" in alarms[0]["details"][0]
     by_outbox = {alarm["labels"]["outbox"]: set(alarm["services"]) for alarm in alarms}
     assert by_outbox == {"facts": set(SERVICES), "instructions": {"payout"}}
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.__main__ import app
-from shared import quarantine
+from shared import bus, quarantine
 from shared.arrival import (
     EFFECT_FAILED,
     UNREADABLE,
@@ -40,7 +40,9 @@ from tests.toy.world import (
     held_of,
     kept_of,
     new_case,
+    running,
     tell,
+    until,
 )
 
 Answer = TypeVar("Answer")
@@ -392,6 +394,35 @@ async def bangfu(world: World, *arguments: str) -> Result:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.held_records.SERVICES", ("alpha", "beta"))
+
+
+@pytest.mark.usefixtures("commands")
+async def test_a_record_without_a_key_leaves_like_any_other(world: World) -> None:
+    """Kafka says None where a tool has left it away, and it is held under the empty one."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha", "beta")
+    b = await world.start(beta.room())
+    producer = await bus.new_producer(world.bootstrap)
+    try:
+        topic = bus.topic_name(world.prefix, "alpha")
+        await producer.send_and_wait(topic, b"{}", key=None, partition=0)
+    finally:
+        await bus.discard(producer)
+    async with running(b):
+
+        async def is_held() -> bool:
+            return await held_of(b) == [(UNREADABLE, "hash")]
+
+        await until(is_held, seconds=60)
+        [held_id] = await held_ids(b)
+        listed = await bangfu(world, "quarantine", "list")
+        assert f"beta     {held_id}  " in listed.stdout
+        released = await bangfu(world, "quarantine", "release", "beta", str(held_id))
+        assert (released.exit_code, "held again" in released.stdout) == (1, True)
+        word = ("--reason", "a stranger's", "--operator", "chen")
+        gone = await bangfu(world, "quarantine", "discard", "beta", str(held_id), *word)
+        assert (gone.exit_code, "stated in discarded-beta 1" in gone.stdout) == (0, True)
+        assert await held_of(b) == []
 
 
 @pytest.mark.usefixtures("commands")

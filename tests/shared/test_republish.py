@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import asyncpg
 import pytest
@@ -44,11 +45,13 @@ async def relayed(world: World, service: str) -> AsyncIterator[Relayed]:
         yield Relayed(pool, service, [Outbox("facts", topic)], world.bootstrap, PARTITIONS)
 
 
-async def republish(world: World, service: str, **options: bool) -> None:
+async def republish(
+    world: World, service: str, *, replace: bool = False, new_name: bool = False
+) -> None:
     async with relayed(world, service) as each:
         lost = [at for at in await each.look() if at.standing is not Standing.WHOLE]
         assert lost
-        await each.set_back(lost, **({"replace": False} | options))
+        await each.set_back(lost, replace=replace, new_name=new_name)
 
 
 async def count(parts: Parts, cases: Sequence[str], times: int) -> None:
@@ -208,8 +211,8 @@ async def test_what_survived_of_a_topic_goes_only_if_it_is_in_the_log(world: Wor
         assert [at.standing for at in await each.look()] == [Standing.WHOLE]
 
 
-async def test_a_topic_by_another_name_is_the_relays_only_if_that_is_said(world: World) -> None:
-    """A slip of the prefix makes no topic, and leads no healthy relay away from its own."""
+async def test_a_relay_is_led_to_no_topic_that_its_service_is_not_set_to(world: World) -> None:
+    """A slip of the prefix makes no topic and moves no relay, whatever options are given."""
     await world.migrate("alpha")
     await world.create_topics("alpha")
     a = await world.start(alpha.room())
@@ -219,18 +222,77 @@ async def test_a_topic_by_another_name_is_the_relays_only_if_that_is_said(world:
         await count(a, cases(3), 1)
         await until(lambda: rested(a))
         epoch = a.relay.status().epoch
-        with pytest.raises(RepublishRefused, match=f"{world.prefix}alpha.facts"):
-            await slip.set_back(await slip.look(), replace=True)
+        for new_name in (False, True):
+            found = await slip.look()
+            with pytest.raises(
+                RepublishRefused, match=rf"^BANGFU_TOPIC_PREFIX: .*\({world.prefix}alpha.facts\)"
+            ):
+                await slip.set_back(found, replace=True, new_name=new_name)
         with pytest.raises(bus.TopicAbsentError):
             await bus.read_topic(world.bootstrap, other)
         await count(a, cases(3), 1)
         await until(lambda: rested(a))
         assert a.relay.status().epoch == epoch
         assert [at.standing for at in await own.look()] == [Standing.WHOLE]
-        await slip.set_back(await slip.look(), replace=False, new_name=True)
-        # Named in the checkpoint from now on, so that giving the command again needs no more.
-        [at] = await slip.look()
-        assert (at.standing, at.published, at.topic_known) == (Standing.WHOLE, 0, other)
+
+
+async def renamed(parts: Parts) -> None:
+    """Until the relay says that its topic has another name than the one published to last."""
+
+    async def told() -> bool:
+        return parts.relay.status().outboxes[0].alarm == "topic_renamed"
+
+    await until(told)
+
+
+async def test_a_relay_that_was_led_away_by_mistake_goes_back_to_where_it_was(world: World) -> None:
+    """As the command of an older release did: the former topic is whole, so it is not filled again,
+    and what was stated meanwhile follows in it."""
+    await world.migrate("alpha", "beta")
+    await world.create_topics("alpha")
+    a, b = await world.start(alpha.room()), await world.start(beta.room())
+    wrong = f"{world.prefix}wrong.facts"
+    async with relayed(world, "alpha") as own:
+        async with running(a, b):
+            await count(a, cases(3), 1)
+            await heard_once(a, b)
+        async with world.admin() as admin:
+            await admin.execute("UPDATE alpha.checkpoint SET wanted = ''")
+        slip = replace(own, outboxes=[Outbox("facts", wrong)])
+        for _ in range(2):
+            await slip.set_back(await slip.look(), replace=False, new_name=True)
+        a = await world.start(alpha.room())
+        async with running(a, b):
+            await renamed(a)
+            await count(a, cases(3), 1)
+            [at] = await own.look()
+            assert (at.standing, at.topic_known) == (Standing.FORMER, wrong)
+            await own.set_back([at], replace=False)
+            await until(lambda: rested(a))
+            await heard_once(a, b)
+        assert [at.standing for at in await own.look()] == [Standing.WHOLE]
+    assert await stands_in_topic(world, a) == 0
+
+
+async def test_a_log_gets_another_name_if_its_service_is_started_with_it(world: World) -> None:
+    """And back again, on purpose: then, too, the former topic is gone on with."""
+    await world.migrate("alpha")
+    await world.create_topics("alpha")
+    moved = replace(world, prefix=f"{world.prefix}moved.")
+    a = await world.start(alpha.room())
+    async with running(a):
+        await count(a, cases(3), 1)
+        await until(lambda: rested(a))
+    for there in (moved, world):
+        a = await there.start(alpha.room())
+        async with relayed(there, "alpha") as each, running(a):
+            await renamed(a)
+            with pytest.raises(RepublishRefused, match=r"^BANGFU_TOPIC_PREFIX: .*--new-name"):
+                await each.set_back(await each.look(), replace=True)
+            await each.set_back(await each.look(), replace=False, new_name=True)
+            await count(a, cases(1), 1)
+            await until(partial(rested, a))
+        assert await stands_in_topic(there, a) == 0
 
 
 @pytest.fixture

@@ -91,6 +91,12 @@ def test_a_misspelt_mode_does_not_let_a_simulated_clock_in(
         ("BANGFU_STANDBY", "perhaps"),
         ("BANGFU_SERVICE", "In Take"),
         ("BANGFU_LOG_LEVEL", "loud"),
+        ("BANGFU_TOPIC_PREFIX", "bad/prefix "),
+        ("BANGFU_TOPIC_PREFIX", "x" * 151),
+        ("BANGFU_INSTANCE", "the first one"),
+        ("BANGFU_JWKS_URL", "http://[issuer"),
+        ("BANGFU_SESSION_TIMEOUT_MS", "7"),
+        ("BANGFU_LEASE_SECONDS", "inf"),
     ],
 )
 def test_a_wrong_value_is_named_by_its_variable_and_not_repeated(

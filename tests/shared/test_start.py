@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
+import re
 import shutil
 import socket
 import subprocess
@@ -80,6 +82,24 @@ async def test_a_service_refuses_the_name_of_another(world: World) -> None:
     """It ran under it for ever, and said nothing but that some topic is not there."""
     [line] = (await said(world, BANGFU_SERVICE="beta")).splitlines()
     assert line == "BANGFU_SERVICE: 此程序须为 of this program it must be alpha"
+
+
+async def test_a_setting_that_is_not_this_installations_is_one_line_that_names_it(
+    world: World, tmp_path: Path
+) -> None:
+    """What only shows when the setting meets its server, its file or its program."""
+    await world.migrate("alpha")
+    await world.start(alpha.room())  # whose master key is the keys' database's from now on
+    another = base64.b64encode(b"another key, of thirty-two bytes").decode()
+    mistakes = {
+        "BANGFU_MASTER_KEY": another,
+        "BANGFU_CLOCK_FILE": str(tmp_path / "no-such-clock"),
+    }
+    lasts = {name: await refused(world, **{name: value}) for name, value in mistakes.items()}
+    for name, last in lasts.items():
+        assert name in last.partition(": ")[0], last
+        assert re.search("[一-鿿].*[a-z]{2}", last.partition(": ")[2]), last
+        assert another not in last
 
 
 async def refused(world: World, **changes: Any) -> str:
