@@ -15,7 +15,7 @@ from cli.rooms import INTAKE, SERVICES, check_service, outboxes, room
 from cli.surroundings import Surroundings, refuse
 from shared.keys import KeyRefusedError, KeyStore, MasterKeyMismatchError
 from shared.lease import LeaseLostError
-from shared.recovery import Recovery, RecoveryRefused, Regained
+from shared.recovery import OtherNameError, Recovery, RecoveryRefused, Regained
 from shared.sealed import SealedError
 from shared.settings import load_settings
 
@@ -43,6 +43,8 @@ def recover(
         try:
             regained = asyncio.run(recovered(surroundings, service, hear_again=hear_again))
             learned = asyncio.run(_learned(surroundings)) if service == INTAKE else 0
+        except OtherNameError as refusal:
+            refuse(str(refusal))
         except RecoveryRefused as refusal:
             refuse(f"SERVICES: 不能取回 cannot recover {service}: {refusal}")
         except LeaseLostError:

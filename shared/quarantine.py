@@ -288,7 +288,9 @@ async def _refuse_unless_strange(
     if await _is_in_a_log(connection, stream, int(version)):
         raise NotPossibleError(
             f"ID: {service} {arrival.held_id} 所等者在日志中，将会到来 what it waits for is in "
-            f"the log ({arrival.waits_for}) and will come: look at its service and relay"
+            f"the log ({arrival.waits_for}) and will come: look at its service and relay; "
+            f"已在卡夫卡而被越过 if {service} has passed it by in Kafka (bangfu verify): "
+            f"bangfu recover {service} --hear-again"
         )
     recorded = arrival.recorded
     if recorded is not None and await _is_in_a_log(

@@ -66,6 +66,10 @@ class RecoveryRefused(Exception):
     """What stands in the way, for the operator."""
 
 
+class OtherNameError(RecoveryRefused):
+    """The topic has another name than the one that was published to; it names the setting."""
+
+
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -109,8 +113,9 @@ class Recovery:
             known = await checkpoint_of(connection, self._schema, facts.table)
             if known.topic not in ("", facts.topic):
                 # What another installation has stated is nothing that this log has lost.
-                raise RecoveryRefused(
-                    f"BANGFU_TOPIC_PREFIX 有误 is wrong: {facts.topic}, published to {known.topic}"
+                raise OtherNameError(
+                    f"BANGFU_TOPIC_PREFIX: 并非该服务发布过的主题 {facts.topic} is not the topic"
+                    f" that {self._schema} has published to ({known.topic})"
                 )
             state = await self._topic(facts)
             starts = known.ends if known.generation in ("", state.generation()) else {}

@@ -249,8 +249,9 @@ HELD_RULES: Final = (
             "{service}：有事实久等其原因（{reason}）", "{service}: facts wait for long ({reason})"
         ),
         why=Words(
-            "发布原因的服务停止或落后，或原因被隔离",
-            "the service that states the cause is down or behind, or the cause is in quarantine",
+            "发布原因的服务停止或落后，或原因被隔离；都不是，则本服务越过了它（verify 可见）",
+            "the service that states the cause is down or behind, or the cause is in quarantine; "
+            "if neither, this service has passed it by (see verify)",
         ),
         do=("./run bangfu waiting",),
         anchor="held-too-long",

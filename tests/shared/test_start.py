@@ -27,7 +27,7 @@ from shared.start import check_migrations
 from tests.conftest import FreshDatabases
 from tests.shared.test_consumers import CHECKOUT, environment
 from tests.toy import alpha
-from tests.toy.world import World, new_case, tell, until
+from tests.toy.world import World, new_case, running, tell, until
 
 ALPHA = Passwords(worker="w", api="a")
 LOG_FOLDER, _ = folders_of("alpha")
@@ -100,6 +100,32 @@ async def test_a_setting_that_is_not_this_installations_is_one_line_that_names_i
         assert name in last.partition(": ")[0], last
         assert re.search("[一-鿿].*[a-z]{2}", last.partition(": ")[2]), last
         assert another not in last
+
+
+async def test_the_topics_of_another_installation_are_not_taken_for_the_own_ones(
+    world: World,
+) -> None:
+    """Two on one Kafka, and the prefix of the other: its facts are nothing that this log lacks."""
+    await world.migrate("alpha")
+    await world.create_topics("alpha")
+    a = await world.start(alpha.room())
+    async with running(a):
+        await tell(a, "tally", new_case(), alpha.Open())
+
+        async def published() -> bool:
+            return a.relay.status().outboxes[0].published == 1
+
+        await until(published)
+    async with world.admin() as admin:
+        # The same topic is another's to a log that has published to its own and is empty otherwise.
+        await admin.execute("SET session_replication_role = replica")
+        await admin.execute("TRUNCATE alpha.facts")
+        own = "own.alpha.facts"
+        await admin.execute("UPDATE alpha.checkpoint SET topic = $1, generation = $1", own)
+    last = await refused(world)
+    assert last.startswith("BANGFU_TOPIC_PREFIX: ")
+    assert own in last
+    assert "bangfu recover" not in last
 
 
 async def refused(world: World, **changes: Any) -> str:
