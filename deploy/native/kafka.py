@@ -95,7 +95,9 @@ class Kafka:
             "log.dirs": "log",
             # A killed broker may come back as soon as its old session is over.
             "broker.session.timeout.ms": "4000",
-            "broker.heartbeat.interval.ms": "500",
+            "broker.heartbeat.interval.ms": "1000",
+            # No empty record twice a second, flushed to the disk that PostgreSQL's log needs.
+            "metadata.max.idle.interval.ms": "0",
             "auto.create.topics.enable": "false",
             # Finite retention takes effect soon, so that a test or a person can watch it.
             "log.retention.check.interval.ms": "2000",
