@@ -354,7 +354,7 @@ def test_out_of_scope_is_refused_as_if_it_were_not_there(world: World, person: s
         ((CASE, "--as-of", "2025-02-30"), "--as-of: "),
         ((CASE, "--as-of", "20250203"), "--as-of: "),
         ((CASE, "--valid-on", "yesterday"), "--valid-on: "),
-        ((CASE, "--token", "nonsense"), "令牌格式错误"),
+        ((CASE, "--token", "nonsense"), "--token, BANGFU_TOKEN: 令牌格式错误"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(world: World, words: tuple[str, ...], said: str) -> None:
