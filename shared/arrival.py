@@ -126,8 +126,7 @@ class Arrival:
 
     def claimed_place(self) -> tuple[str, int] | None:
         """The stream and version that it says it is; None if it names none that could be."""
-        place = place_of(self.claimed())
-        return place if place is not None and "\x00" not in place[0] else None
+        return place_of(self.claimed())
 
     def packed(self) -> list[list[str | None]]:
         """The headers as text, each value in base64."""

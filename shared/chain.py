@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from shared.fact import GENESIS_HASH, Recorded, chain_hash, is_heard
+from shared.fact import GENESIS_HASH, Recorded, chain_hash, is_heard, is_name
 
 _DIGEST_BYTES: Final = 32
 LARGEST_GAP: Final = 10_000
@@ -73,12 +73,12 @@ def readable(recorded: Recorded) -> bool:
 
 
 def place_of(recorded: Recorded) -> tuple[str, int] | None:
-    """The stream and version that a record claims, or None if it claims none."""
+    """The stream and version that a record claims, or None if it claims none that could be."""
     try:
-        version = recorded.version
-        return (recorded.stream, version) if version > 0 else None
+        place = (recorded.stream, recorded.version)
     except (KeyError, ValueError):
         return None
+    return place if is_name(recorded.stream) else None
 
 
 class StreamChain:

@@ -21,6 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 GENESIS_HASH: Final = "0" * 64
 LARGEST_DATA_BYTES: Final = 256 * 1024
+# What the tables that a fact goes to can hold: versions are integers, and names stand in indexes.
+LARGEST_VERSION: Final = 2**31 - 1
+LARGEST_LAMPORT: Final = 2**53 - 1
+LONGEST_NAME_BYTES: Final = 500
+_NAMES: Final = ("id", "source", "type", "stream", "subject", "causationid", "correlationid")
 _NAME_AFTER_DATA: Final = b'"datacontenttype":'
 BORN: Final = "bangfu.topic.born"
 
@@ -258,11 +263,11 @@ class Recorded:
 
     @cached_property
     def version(self) -> int:
-        return int(self.attributes["streamversion"])
+        return _ordinal(self.attributes["streamversion"], LARGEST_VERSION)
 
     @cached_property
     def lamport(self) -> int:
-        return int(self.attributes["lamport"])
+        return _ordinal(self.attributes["lamport"], LARGEST_LAMPORT)
 
     @cached_property
     def heard(self) -> dict[str, int]:
@@ -456,11 +461,13 @@ def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Re
             raise BrokenRecord("hash")
         # Kept as they are read here: each would be read again for every look at it.
         known = found.__dict__
-        version = known["version"] = int(found.attributes["streamversion"])
-        lamport = known["lamport"] = int(found.attributes["lamport"])
+        known["version"] = _ordinal(found.attributes["streamversion"], LARGEST_VERSION)
+        known["lamport"] = _ordinal(found.attributes["lamport"], LARGEST_LAMPORT)
         heard = known["heard"] = orjson.loads(found.attributes["heard"])
-        if version < 1 or lamport < 1 or not is_heard(heard):
+        if not is_heard(heard):
             raise BrokenRecord("order")
+        if not all(is_name(found.attributes[name]) for name in _NAMES):
+            raise BrokenRecord("name")
         if found.recorded_at.tzinfo is None:
             raise BrokenRecord("time")
         _ = (found.occurred_on, found.schema_version)
@@ -472,9 +479,25 @@ def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Re
     return found
 
 
+def _ordinal(text: str, largest: int) -> int:
+    """A number from 1 on, written as we write it. Raises BrokenRecord."""
+    number = int(text) if text.isdecimal() and len(text) <= len(str(largest)) else 0
+    if not 0 < number <= largest or str(number) != text:
+        raise BrokenRecord("order")
+    return number
+
+
+def is_name(text: str) -> bool:
+    """Whether a stream, a subject, an id may be called so."""
+    return "\x00" not in text and len(text.encode()) <= LONGEST_NAME_BYTES
+
+
 def is_heard(heard: object) -> bool:
     """Versions by stream, as others wrote it."""
     return isinstance(heard, dict) and all(
-        isinstance(stream, str) and "\x00" not in stream and type(version) is int
+        isinstance(stream, str)
+        and is_name(stream)
+        and type(version) is int
+        and 0 <= version <= LARGEST_VERSION
         for stream, version in heard.items()
     )

@@ -216,12 +216,15 @@ class Listening:
     def _doubt_if_born_again(self, record: ConsumerRecord[bytes, bytes]) -> None:
         """Take nothing more of a topic that was wiped and born again while we listened.
 
-        Its records would be stored under offsets of the old one.
+        Its records would be stored under offsets of the old one. Only the first record tells:
+        of two creators at once the later one's stands behind it, and so may a stranger's.
         """
         topic = record.topic
         if TopicPartition(topic, record.partition) not in self._placed:
             return
-        if is_birth(record) and header(record, "ce_id") != self._generations.get(topic):
+        if record.offset > 0 or not is_birth(record):
+            return
+        if header(record, "ce_id") != self._generations.get(topic):
             self.leave([place for place in self._placed if place.topic == topic])
             self._doubted.add(topic)
             self._doubt.set()

@@ -24,7 +24,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from shared import bus
-from shared.chain import hash_holds
+from shared.chain import hash_holds, place_of
 from shared.fact import ATTRIBUTES_BY_HEADER, claimed_by_headers
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
 from shared.pace import Pace
@@ -473,11 +473,11 @@ def _headers(row: asyncpg.Record) -> Headers:
 def _is_ours(headers: Headers, value: bytes | None) -> bool:
     """Whether a record of the topic is one that a relay of this log can have sent."""
     try:
-        named = {name: text.decode() for name, text in headers}
-        _identity(headers)
+        claimed = claimed_by_headers({name: text.decode() for name, text in headers}, value)
+        stream, _ = _identity(headers)
     except UnicodeDecodeError:
         return False
-    return hash_holds(claimed_by_headers(named, value))
+    return hash_holds(claimed) and (not stream or place_of(claimed) is not None)
 
 
 _HEADER_NAMES: Final = {

@@ -12,12 +12,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from shared import bus, quarantine
-from shared.arrival import QUARANTINED, UNREADABLE, WAITING_BEHIND, WAITING_FOR_BUILD
+from shared.arrival import BIRTH_HEADER, QUARANTINED, UNREADABLE, WAITING_BEHIND, WAITING_FOR_BUILD
 from shared.bus import partition_of, topic_name
 from shared.fact import LARGEST_DATA_BYTES, Recorded, Registry, registry_of
 from shared.room import Decided, Refusal, Room
 from shared.service import Parts
 from shared.telemetry import REGISTRY
+from shared.topic_ahead import first_ahead
 from tests.toy import alpha, beta
 from tests.toy.world import (
     PARTITIONS,
@@ -58,6 +59,11 @@ DAMAGED: dict[str, Callable[[Recorded], Sent]] = {
     "a wrong hash": lambda f: with_header(f, "ce_hash", b"0" * 64),
     "300 KiB": lambda f: as_sent(wide(f)),
     "a time without its zone": lambda f: as_sent(altered(f, time="2025-03-03T08:00:00")),
+    "a version that is no number": lambda f: as_sent(altered(f, streamversion="two")),
+    "a version beyond a table's": lambda f: as_sent(altered(f, streamversion="3000000000")),
+    "a heard version beyond it": lambda f: as_sent(altered(f, heard='{"tally-x":3000000000}')),
+    "a lamport beyond any": lambda f: as_sent(altered(f, lamport="9" * 30)),
+    "a stream's name of 24 KiB": lambda f: as_sent(altered(f, stream="x" * 24 * 1024)),
 }
 NEWER: dict[str, Callable[[Recorded], Sent]] = {
     "an unknown type": lambda f: as_sent(altered(f, type="toy.alpha.NobodysFact")),
@@ -79,6 +85,14 @@ class Wire:
     def __init__(self, world: World, producer: AIOKafkaProducer) -> None:
         self._topic = topic_name(world.prefix, "alpha")
         self._producer = producer
+
+    async def bear(self, generation: str) -> None:
+        """A birth record behind the topic's own, in each partition."""
+        headers = [BIRTH_HEADER, ("ce_id", generation.encode())]
+        for partition in range(PARTITIONS):
+            await self._producer.send_and_wait(
+                self._topic, b"", partition=partition, headers=headers
+            )
 
     async def send(self, key: str, sent: Sent, *, hours_ahead: int = 0) -> None:
         headers, value = sent
@@ -126,6 +140,7 @@ async def test_poison_of_every_kind_keeps_its_own_case_and_lets_it_go_in_order(
     facts = {case: [f for f in await facts_of(a) if f.subject == case] for case in cases.values()}
     before = REGISTRY.get_sample_value("bangfu_future_facts_total", {"service": "beta"}) or 0
     async with wire_of(world) as wire, running(b):
+        await wire.bear("of a second creator")
         for how, case in cases.items():
             first, second, third = facts[case]
             await wire.send(case, as_sent(first))
@@ -165,6 +180,40 @@ async def test_poison_of_every_kind_keeps_its_own_case_and_lets_it_go_in_order(
             return found == whole and await held_of(b) == []
 
         await until(all_went_on, seconds=60)
+
+
+OF_NO_PLACE = (
+    *("a header that is no UTF-8", "no headers", "a version that is no number"),
+    *("a version beyond a table's", "a stream's name of 24 KiB"),
+)
+
+
+async def test_poison_in_its_own_topic_stops_neither_start_nor_relay(world: World) -> None:
+    """Hashes hold, and yet no log can have stated these: nothing is lost where they stand."""
+    await world.migrate("alpha")
+    await world.create_topics("alpha")
+    a = await world.start(alpha.room())
+    case = await counted(a)
+    facts = await facts_of(a)
+    topic = topic_name(world.prefix, "alpha")
+    async with wire_of(world) as wire:
+        for how in OF_NO_PLACE:
+            await wire.send(case, DAMAGED[how](facts[1]))
+    async with world.admin() as admin:
+        ahead = await first_ahead(world.bootstrap, topic, admin, "alpha.facts", service="alpha")
+        assert ahead is None
+
+    async def all_published() -> bool:
+        hashes = [fact.hash for fact in await facts_of(a)]
+        records = [record async for record in bus.read_records(world.bootstrap, topic)]
+        there = [bus.header(r, "ce_hash") for r in records if not bus.is_birth(r)]
+        return there[-len(hashes) :] == hashes
+
+    async with running(a):
+        await until(all_published)
+        # What the topic had beyond the checkpoint is compared with the log when it is caught up.
+        await tell(a, "tally", case, alpha.Count(amount=3))
+        await until(all_published)
 
 
 class Younger(alpha.Counted, name="toy.alpha.Counted", version=2):
