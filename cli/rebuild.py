@@ -11,7 +11,8 @@ import orjson
 import typer
 import uvloop
 
-from cli.rooms import SERVICES, check_service, room
+from cli.rooms import LONGEST_NAME, SERVICES, check_service, room
+from cli.strict_json import printable
 from cli.surroundings import Surroundings, aligned, refuse
 from shared.garbage import collect_seldom
 from shared.rebuild.parts import REFERENCE
@@ -48,9 +49,11 @@ def rebuild(
             "MODEL: reference 由所听事实而来，只由 verify 核对，见 docs/operating.md"
             " what was heard is compared by verify, not rebuilt: see docs/operating.md"
         )
+    if model is not None and not model.strip():
+        refuse("MODEL: 不得为空，全部重建则不写 must not be empty: leave it out for all of them")
     surroundings = load_settings(Surroundings)
     surroundings.need("postgres_url")
-    names = [model] if model else []
+    names = [model] if model is not None else []
     collect_seldom()
     try:
         with progress_bar() as on_progress:
@@ -65,8 +68,9 @@ def rebuild(
             )
     except NoSuchModel as error:
         refuse(
-            "MODEL: 此名之下无所存、亦无可推得 nothing is kept or derived under this name"
-            f"（现有 of those there are） {error}"
+            "MODEL: 此名之下无所存、亦无可推得 nothing is kept or derived under this name:"
+            f" {printable(', '.join(error.unknown), LONGEST_NAME)}"
+            f"（可为 there are: {', '.join(error.there)}）"
         )
     except RebuildBusy as error:
         refuse(f"SERVICE: 暂时无法重建 cannot rebuild now: {error}")

@@ -65,7 +65,7 @@ def status(
     else:
         for line in screen(seen, findings):
             typer.echo(line)
-    if findings:
+    if findings or seen.not_asked:
         raise typer.Exit(NEEDS_A_PERSON)
 
 
@@ -77,7 +77,11 @@ def document(seen: Look, findings: Sequence[Finding]) -> dict[str, Any]:
     }
     return {
         "at": seen.at.isoformat(timespec="seconds"),
-        "well": not findings,
+        "well": not findings and not seen.not_asked,
+        "not_asked": {
+            "services": seen.not_asked,
+            "why": "BANGFU_SERVICE_URLS: no address set" if seen.not_asked else "",
+        },
         **servers,
         "services": {service: _service_document(seen, service) for service in SERVICES},
         "findings": [finding.document() for finding in findings],
@@ -134,8 +138,6 @@ def screen(seen: Look, findings: Sequence[Finding]) -> Iterator[str]:
     """Servers, a table of services, the oldest waits, and what needs a person."""
     yield f"帮扶状态 Bangfu status · {seen.at:%Y-%m-%d %H:%M:%S} · {seen.seconds:.1f} s"
     yield f"{_server('数据库 database', seen.database)} · {_server('卡夫卡 Kafka', seen.kafka)}"
-    if not seen.processes:
-        yield "未设 BANGFU_SERVICE_URLS，未询问进程 not set: no process was asked"
     if seen.missing:
         yield f"未建库 schemas missing: {', '.join(seen.missing)} · ./run bangfu prepare"
     yield ""
@@ -146,8 +148,15 @@ def screen(seen: Look, findings: Sequence[Finding]) -> Iterator[str]:
         yield "等候 waiting:"
         yield from (f"  {line}" for line in waits)
     yield ""
+    if seen.not_asked:
+        yield f"未询问 not asked: {', '.join(seen.not_asked)}"
+        yield "   原因 why: BANGFU_SERVICE_URLS 未设其地址 has no address of theirs"
+        yield "   处理 do: export BANGFU_SERVICE_URLS=network=http://HOST:PORT,intake=…"
+        yield "   详见 see: docs/operating.md#not-asked"
+        yield ""
     if not findings:
-        yield "一切正常 all is well"
+        if not seen.not_asked:
+            yield "一切正常 all is well"
         return
     yield f"需要处理 needs a person: {len(findings)}"
     for number, finding in enumerate(findings, 1):

@@ -16,6 +16,7 @@ from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any, Final
 
 from services.intake.numbers import id_number_holds, place_code_holds
+from services.network.facts import ORGANISATION_ID
 from shared.money import NotMoney, parse_yuan
 
 Cell = Any  # str, int, float, bool, datetime, date, time or None, as a spreadsheet keeps it
@@ -30,6 +31,7 @@ _SCIENTIFIC = re.compile(r"[+-]?\d+(?:[.,]\d+)?[eE][+-]?\d+")
 _SPACES = re.compile(r"[\s\u200b\u200c\u200d\u2060\ufeff]+")
 _DAY = re.compile(r"(\d{4})(?:-|/|\.|年)(\d{1,2})(?:-|/|\.|月)(\d{1,2})日?|(\d{4})(\d{2})(\d{2})")
 _CODE = re.compile(r"[0-9A-Za-z._-]{1,100}")
+_ORGANISATION = re.compile(ORGANISATION_ID)
 _ERRORS: Final = frozenset(
     ("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!", "#SPILL!", "#CALC!")
 )
@@ -151,6 +153,18 @@ def code(cell: Cell) -> str:
     found = _plain(cell)
     if _CODE.fullmatch(found) is None:
         raise BadCell("not_a_code", "应为代码（字母、数字、._-）", "a code is expected")
+    return found
+
+
+def organisation(cell: Cell) -> str:
+    """The code of an organisation, as the network gives it; a person's ID number is none."""
+    found = _plain(cell)
+    if _ORGANISATION.fullmatch(found) is None or id_number_holds(found):
+        raise BadCell(
+            "not_an_organisation_code",
+            "应为单位代码（小写字母、数字、_-），如 union-1-1",
+            "the code of an organisation is expected (small letters, digits, _-), e.g. union-1-1",
+        )
     return found
 
 

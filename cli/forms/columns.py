@@ -105,8 +105,8 @@ OF_MEMBER: Final = (
 )  # fmt: skip
 
 OF_HOUSEHOLD: Final = (
-    Column("受理单位代码", "organisation that holds the case", "organisation_id", cells.code,
-           "union-1-1", needed=True, is_text=True),
+    Column("受理单位代码", "organisation that holds the case", "organisation_id",
+           cells.organisation, "union-1-1", needed=True, is_text=True),
     Column("无用人单位", "without an employer", "without_employer", cells.yes_or_no, "否",
            needed=True),
     Column("申请日期", "day of the application", "applied_on", cells.day, "2025-03-01",

@@ -30,6 +30,8 @@ from shared.clock import BUSINESS_ZONE
 
 # Who a value comes from is told apart; what is wrong with whom is said once.
 WHO: Final = frozenset(("service", "instance", "job", "topic"))
+# What an alert of Prometheus begins with is where the finding stands.
+THIS_LOOK: Final = "./run bangfu status"
 SECOND_LOOK_SECONDS: Final = 2.0
 
 
@@ -57,12 +59,13 @@ class Finding:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What to type; once for each service if it names one."""
+        """What to type; once for each service if it names one. Not the look that found it."""
         from cli.watching.rule import fill
 
         typed = [
             fill(command, {**self.labels, "service": service})
             for command in self.rule.do
+            if command != THIS_LOOK
             for service in self.services
         ]
         return tuple(dict.fromkeys(typed))
@@ -101,6 +104,12 @@ class Look:
         """The highest of the values of a metric with these labels."""
         values = [s.value for s in self.of(metric, **labels)]
         return max(values) if values else None
+
+    @property
+    def not_asked(self) -> list[str]:
+        """Services without an address: of their processes nobody knows anything."""
+        asked = {process.service for process in self.processes}
+        return [service for service in SERVICES if service not in asked]
 
     def of(self, metric: str, **labels: str) -> Iterator[Sample]:
         for sample in self.samples:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from cli.rooms import SERVICES
 from cli.watching.rule import Sample
 from shared.addresses import checked_http_url
 
@@ -34,12 +35,17 @@ def read_urls(text: str) -> list[tuple[str, str]]:
 
     Raises ValueError.
     """
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for part in filter(None, (each.strip() for each in text.split(","))):
         service, equals, url = part.partition("=")
         if not equals or not checked_http_url(url):
             raise ValueError("须为 must be SERVICE=http://HOST:PORT, …")
-        pairs.append((service.strip(), url.rstrip("/")))
+        if (name := service.strip()) not in SERVICES:
+            raise ValueError(
+                f"第 {len(pairs) + 1} 项：没有这一服务 entry {len(pairs) + 1}: no such service"
+                f" ({', '.join(SERVICES)})"
+            )
+        pairs.append((name, url.rstrip("/")))
     return pairs
 
 

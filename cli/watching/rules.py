@@ -46,7 +46,10 @@ SERVER_RULES: Final = (
             "brokers are down or the network is cut; commands are still taken and stored, nothing "
             "is published or heard until it is back",
         ),
-        do=("./run bangfu status",),
+        do=(
+            "./run bangfu status",
+            'kafka-broker-api-versions.sh --bootstrap-server "$BANGFU_KAFKA_BOOTSTRAP"',
+        ),
         anchor="kafka-unreachable",
     ),
 )
@@ -163,7 +166,11 @@ FLOW_RULES: Final = (
             "没有运行中的进程，或其无法访问数据库",
             "no process runs, or none reaches the database",
         ),
-        do=("./run bangfu status",),
+        do=(
+            "./run bangfu status",
+            'psql "$BANGFU_POSTGRES_URL" -c "SELECT holder, expires_at FROM {service}.lease"',
+            "python -m services.{service}.main",
+        ),
         anchor="relay-behind",
         because=DOWN,
     ),
@@ -179,7 +186,7 @@ FLOW_RULES: Final = (
             "卡夫卡无应答或写入缓慢；原因见日志 outbox stands still",
             "Kafka does not answer or is slow; the log line `outbox stands still` says why",
         ),
-        do=("./run bangfu status",),
+        do=("./run bangfu status", "grep 'outbox stands still' LOG-OF-{service} | tail"),
         anchor="relay-behind",
         because=(*DOWN, "RelayAlarm", "MarkStands", "RelayWithoutHolder"),
     ),
@@ -194,7 +201,10 @@ FLOW_RULES: Final = (
             "the process stopped or hangs, the database is slow, or more is written than it can "
             "take (start another instance)",
         ),
-        do=("./run bangfu status",),
+        do=(
+            "./run bangfu status",
+            "BANGFU_INSTANCE={service}-2 BANGFU_PORT=PORT python -m services.{service}.main",
+        ),
         anchor="consumer-behind",
         because=(*DOWN, "ComponentStuck"),
     ),

@@ -70,7 +70,8 @@ async def _applicant(door: Door, caller: Caller, case_id: str) -> str:
 async def _refuse_at_the_door(
     door: Door, caller: Caller, body: bodies.ApplicationBody, holder: str
 ) -> None:
-    refusal = submitter_refused(body.consents, caller.actor, holder)
+    as_named = isinstance(body, bodies.SubmitBody)
+    refusal = submitter_refused(body.consents, caller.actor, holder, as_named=as_named)
     if refusal is not None:
         raise await door.refused(caller, "submit", refusal)
 

@@ -25,6 +25,7 @@ from services.network.decisions.commands import (
     Seat,
     TakeOffice,
 )
+from services.network.facts import ORGANISATION_ID
 from services.network.storage import ORGANISATION, tree_of
 from shared.door import LARGEST_PAGE, Caller, CommandAnswer, Door
 from shared.looks import view, views
@@ -32,7 +33,7 @@ from shared.request_body import RequestBody
 from shared.room import Command
 
 WORD = r"^[a-z][a-z0-9_]{0,62}$"
-OrganisationId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+OrganisationId = Annotated[str, Field(pattern=ORGANISATION_ID)]
 Identity = Annotated[OrganisationId, InPath()]
 Person = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
 Role = Annotated[str, Field(pattern=WORD)]

@@ -5,10 +5,14 @@ first day on which an edge, office or delegation no longer holds.
 """
 
 from datetime import date
+from typing import Final
 
 from shared.fact import Fact
 
 STREAMS = ("organisation",)
+
+# The form of an organisation's id.
+ORGANISATION_ID: Final = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
 class OrganisationFounded(Fact, name="bangfu.network.OrganisationFounded"):

@@ -46,7 +46,11 @@ SHOWN_KEYS: Final = 20
 
 
 class NoSuchModel(LookupError):
-    """Neither a table nor a read model of the service; the message lists those that there are."""
+    """Neither a table nor a read model of the service; ``there`` lists those that there are."""
+
+    def __init__(self, unknown: Sequence[str], there: Sequence[str]) -> None:
+        super().__init__(f"{', '.join(unknown)}: {', '.join(there)}")
+        self.unknown, self.there = unknown, there
 
 
 class RebuildBusy(Exception):
@@ -241,8 +245,7 @@ class Rebuilding:
         unknown = (self._wanted.models or frozenset()) - set(counts) - derivation.models_seen
         if unknown:
             tables = {part.name for part in wanted_of(self._room).parts}
-            there = ", ".join(sorted(derivation.models_seen | tables))
-            raise NoSuchModel(f"{', '.join(sorted(unknown))}: {there}")
+            raise NoSuchModel(sorted(unknown), sorted(derivation.models_seen | tables))
 
     # Putting right
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -128,6 +129,12 @@ def test_nothing_said_is_answered_with_the_help(words: tuple[str, ...]) -> None:
         (("decide", "-", "--parameters", "-"), "--parameters"),
         (("recover", "nonsense"), "SERVICES"),
         (("rebuild", "intake", "reference"), "MODEL"),
+        *((("rebuild", "intake", model), "MODEL") for model in ("", " ")),
+        *(
+            (("quarantine", "discard", "intake", "1", "--reason", reason), "--reason")
+            for reason in ("", " ", "two\nlines", "x" * 501, "of 110101199003070134")
+        ),
+        (("quarantine", "discard", "intake", "1", "--reason", "r", "--operator", ""), "--operator"),
     ],
     ids=str,
 )
@@ -248,6 +255,11 @@ def test_what_status_asks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused("status").startswith("BANGFU_SERVICE_URLS: ")
     monkeypatch.setenv("BANGFU_SERVICE_URLS", "intake=file:///x")
     assert refused("status").startswith("BANGFU_SERVICE_URLS: ")
+    monkeypatch.setenv("BANGFU_SERVICE_URLS", "payout=http://h:1,intakee=http://h:2")
+    line = refused("status")
+    assert line.startswith("BANGFU_SERVICE_URLS: ")
+    assert "entry 2: no such service" in line
+    assert "intakee" not in line
 
 
 @pytest.mark.parametrize(
@@ -277,6 +289,24 @@ def test_a_server_that_is_away_is_told_of_its_setting_alone(
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"{setting}: ")
+
+
+@pytest.mark.parametrize("word", ["setup", "check"])
+def test_words_that_run_does_not_take_are_not_swallowed(word: str, tmp_path: Path) -> None:
+    """Of a copy without a checkout around it: whoever goes on would have to set one up."""
+    run = shutil.copy(CHECKOUT / "run", tmp_path)
+    for extra in ("extra", "", "--fast"):
+        done = subprocess.run(
+            [run, word, extra],
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        [line] = done.stderr.splitlines()
+        assert line == f"{extra or repr('')}: 多余的参数 too many arguments ({word})"
 
 
 @pytest.mark.parametrize("program", ["demo", "up", "down", "token", "bench"])

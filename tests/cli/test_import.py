@@ -111,22 +111,24 @@ def test_good_rows_go_in_bad_ones_are_reported_and_nothing_is_added_twice(
         *household(3),
         applicant(4, 受理单位代码="station-9"),
         applicant(5, 身份证号="99999919800101005?"),
+        applicant(6, 受理单位代码=id_number(6, "19560101")),
     ]
     file = write_csv(tmp_path / "名单.csv", table(records), "gb18030")
     before = len(cases(intake))
     done = run(intake, str(file))
     assert (done.returncode, done.stderr) == (1, "")
-    assert counts(done) == [2, 0, 3]
+    assert counts(done) == [2, 0, 4]
     assert len(cases(intake)) == before + 2
     report = read_report(tmp_path / "名单.csv.report.csv")
     assert [(r["行 row"], r["列 column"], r["值的类别 class of value"], r["代码 code"])
             for r in report] == [
         ("4", "V 政府救助情况", "文本 text", "not_listed"),
-        ("8", "—", "—", "wrong-office"),
+        ("8", "J 受理单位代码", "文本 text", "wrong-office"),
         ("9", "D 身份证号", "文本 text", "id_number_wrong"),
+        ("10", "J 受理单位代码", "数字文本 digits", "not_an_organisation_code"),
     ]  # fmt: skip
     text = (tmp_path / "名单.csv.report.csv").read_text("utf-8-sig")
-    for value in ("欧阳", "不知道", "999999", "样例路", "19900000001", card(2)):
+    for value in ("欧阳", "不知道", "999999", "station-9", "样例路", "19900000001", card(2)):
         assert value not in text + done.stdout + done.stderr
 
     sound = [*household(1), *household(3)]

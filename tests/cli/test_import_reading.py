@@ -98,6 +98,12 @@ def codes(found: Household) -> list[tuple[int, str, str]]:
         (cells.code, "９９０８０２", "990802"),
         (cells.code, 990802, "990802"),
         (cells.code, "东县", "not_a_code"),
+        (cells.organisation, "union-1-1", "union-1-1"),
+        (cells.organisation, "１００１", "1001"),
+        *(
+            (cells.organisation, code, "not_an_organisation_code")
+            for code in ("Union-1", "东县", "a.b", "-a", "a" * 64, id_number(6, "19560101"))
+        ),
         (cells.place, "９９０８０２", "990802"),
         (cells.place, 990802, "990802"),
         *((cells.place, code, "not_a_place_code") for code in ("XX", "99080", "990802000", "东县")),

@@ -64,6 +64,12 @@ def test_a_wrong_word_is_one_line_and_status_2(
     assert len(result.stderr.splitlines()) == 1
 
 
+def test_a_model_that_is_none_stands_apart_from_those_that_there_are(network_url: str) -> None:
+    line = run(network_url, "network", "bog\x1bus").stderr.strip()
+    assert "under this name: bog\\u001bus（可为 there are: " in line
+    assert "guards" in line.partition("there are: ")[2]
+
+
 def test_a_database_that_is_not_there_is_one_line() -> None:
     result = run("postgresql://nobody:secret@127.0.0.1:1/none", "network")
     assert (result.exit_code, result.stdout) == (2, "")

@@ -21,8 +21,9 @@ import pytest
 
 from cli.rooms import SERVICES
 from cli.status import document as document_of
-from cli.watching.look import Look, judge
+from cli.watching.look import Finding, Look, judge
 from cli.watching.rule import Sample
+from cli.watching.rules import RULES
 from cli.watching.stores import Server
 from tests.demo.host import Host
 from tests.duty.conftest import bangfu, environment_of
@@ -205,6 +206,30 @@ def test_the_document_says_null_of_what_is_not_known() -> None:
         assert known - {"processes"} <= {"payouts_with_bank", "payouts_with_bank_oldest_days"}
 
 
+def test_services_that_nobody_asked_are_not_well(environment: dict[str, str]) -> None:
+    """Without an address nothing is wrong that could be seen, and that is no reason to say well."""
+    entries = environment["BANGFU_SERVICE_URLS"].split(",")
+    others = ",".join(entry for entry in entries if not entry.startswith("intake="))
+    for urls, expected in (("", list(SERVICES)), (others, ["intake"])):
+        code, document = status(environment, BANGFU_SERVICE_URLS=urls)
+        assert (code, document["well"]) == (NEEDS_A_PERSON, False)
+        assert document["not_asked"]["services"] == expected
+        assert document["not_asked"]["why"].startswith("BANGFU_SERVICE_URLS: ")
+        done = bangfu("status", environment={**environment, "BANGFU_SERVICE_URLS": urls})
+        assert done.returncode == NEEDS_A_PERSON
+        assert f"未询问 not asked: {', '.join(expected)}" in done.stdout
+        assert "all is well" not in done.stdout
+
+
+def test_no_finding_sends_back_to_the_screen_it_stands_on() -> None:
+    """Each that `status` itself can find has another next step."""
+    for rule in RULES:
+        found = Finding(rule, ("payout",), {"kind": "k", "outbox": "facts"}, 1.0, None, ())
+        compares_with_the_past = rule.condition.function in {"increase", "changes", "absent"}
+        assert "./run bangfu status" not in found.commands
+        assert found.commands or compares_with_the_past, rule.alert
+
+
 @pytest.mark.parametrize("how", ["closed", "silent"])
 def test_a_kafka_that_is_away_is_a_line(environment: dict[str, str], how: str) -> None:
     """The database and the processes are told of none the less."""
@@ -332,6 +357,7 @@ def test_a_recovery_that_is_refused_is_one_line(environment: dict[str, str]) -> 
         ({"BANGFU_SERVICE_URLS": "payout"}, "BANGFU_SERVICE_URLS"),
         ({"BANGFU_SERVICE_URLS": "payout=ftp://x"}, "BANGFU_SERVICE_URLS"),
         ({"BANGFU_SERVICE_URLS": "payout=http://[::1"}, "BANGFU_SERVICE_URLS"),
+        ({"BANGFU_SERVICE_URLS": "intakee=http://127.0.0.1:1"}, "BANGFU_SERVICE_URLS"),
     ],
     ids=str,
 )

@@ -109,16 +109,28 @@ class LapseApplication(Command):
 
 
 def submitter_refused(
-    consents: Collection[ConsentPurpose], by: Actor, holder: str
+    consents: Collection[ConsentPurpose], by: Actor, holder: str, *, as_named: bool
 ) -> Refusal | None:
     """The holder's handler sends it in, with consent to processing: else nothing may be kept.
 
-    The door asks this too, before it seals and looks up anybody.
+    ``as_named`` if the holder is what the caller wrote: that may be anything, even a person's ID
+    number, so the refusal points to it and does not repeat it. The door asks this too, before it
+    seals and looks up anybody.
     """
     if "processing" not in consents:
         return CONSENT_TO_PROCESSING_MISSING
-    return office_refused(by, HANDLER, holder)
+    refusal = office_refused(by, HANDLER, holder)
+    return NOT_THE_NAMED_HOLDER if refusal is not None and as_named else refusal
 
+
+NOT_THE_NAMED_HOLDER: Final = Refusal(
+    "wrong_office",
+    "须由所填受理单位的 handler 办理",
+    "only the handler of the organisation that the application names may do this",
+    rule="reading 18",
+    field="organisation_id",
+    status=403,
+)
 
 CONSENT_TO_PROCESSING_MISSING: Final = Refusal(
     "consent_to_processing_missing",
@@ -136,7 +148,7 @@ def submit(state: Case, command: SubmitApplication, situation: Situation) -> Ans
         return Refusal("submitted_already", "该案件已提交", "the case was submitted already")
     holder, today = command.organisation_id, situation.today
     refusal = first_refusal(
-        submitter_refused(command.consents, command.by, holder),
+        submitter_refused(command.consents, command.by, holder, as_named=True),
         day_refused(command.applied_on, date.min, today, "applied_on"),
         _holder_refused(command, situation),
     )
@@ -232,7 +244,7 @@ def resubmit(state: Case, command: ResubmitApplication, situation: Situation) ->
         return Refusal("wrong_stage", "尚未提交", "nothing was submitted yet", status=404)
     holder, today = before.organisation_id, situation.today
     refusal = first_refusal(
-        submitter_refused(command.consents, command.by, holder),
+        submitter_refused(command.consents, command.by, holder, as_named=False),
         stage_refused(state, "returned"),
     )
     if refusal is not None:

@@ -25,7 +25,10 @@ UNSEALING_ROLES: Final = ("handler", "chair", "reviewer", "approver")
 
 
 def office_refused(by: Actor, roles: Collection[str], organisation: str) -> Refusal | None:
-    """None if ``by`` acts in one of these roles for the organisation (a delegate does, too)."""
+    """None if ``by`` acts in one of these roles for the organisation (a delegate does, too).
+
+    The refusal names the organisation: give one that a fact states, never what a caller wrote.
+    """
     if by.role in roles and by.organisation == organisation:
         return None
     wanted = "/".join(sorted(roles))

@@ -25,7 +25,10 @@ def centre_of(directory: Directory, organisation: str, day: date) -> str:
 
 
 def office_refused(by: Actor, role: str, organisation: str) -> Refusal | None:
-    """None if ``by`` acts in that role for the organisation (a delegate does, too)."""
+    """None if ``by`` acts in that role for the organisation (a delegate does, too).
+
+    The refusal names the organisation: give one that a fact states, never what a caller wrote.
+    """
     if by.role == role and by.organisation == organisation:
         return None
     return Refusal(

@@ -218,8 +218,15 @@ async def test_nothing_is_kept_of_an_application_without_consent(intake: Intake)
         body = submission(5, consents=["publication"])
         asked = client.post(HANDLER, "intake", "/cases", body)
         assert await refusal(asked) == (422, "consent-to-processing-missing")
-        asked = client.post("station-9.handler", "intake", "/cases", submission(5))
-        assert await refusal(asked) == (403, "wrong-office")
+        for path in ("/cases", "/forms"):
+            wrong = {"organisation_id": "110101199003070134", "applied_on": "2025-03-03"}
+            body = {**submission(5), **wrong}
+            with pytest.raises(RefusedError) as refused:
+                await client.post(HANDLER, "intake", path, body)
+            told = refused.value
+            assert (told.status, told.code) == (403, "wrong-office")
+            assert told.problem["field"] == "organisation_id"
+            assert "110101199003070134" not in str(told.problem)
         assert await _persons(intake) == before
 
 
