@@ -414,6 +414,9 @@ def _spliced_hash(envelope: bytes, data: bytes) -> str:
     ).hexdigest()
 
 
+# In the name of a header only where a byte was no text (`shared.header_names`).
+ESCAPE: Final = "\\"
+
 # Our attributes by the header that carries them; a foreign record may bring others.
 ATTRIBUTES_BY_HEADER: Final = {
     f"ce_{name}": name
@@ -440,6 +443,9 @@ def claimed_by_headers(headers: Mapping[str, str], value: bytes | None) -> Recor
             attributes[known] = text
         elif name.startswith("ce_") and name not in ("ce_hash", "ce_traceparent"):
             attributes[name.removeprefix("ce_")] = text
+        elif ESCAPE in name:
+            # Taken for one of ours, and so no hash holds with it, whoever asks.
+            attributes[name] = text
     attributes["datacontenttype"] = headers.get("content-type", "")
     return Recorded(
         attributes, headers.get("ce_hash", ""), value or b"", headers.get("ce_traceparent", "")
@@ -454,6 +460,8 @@ def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Re
     found = claimed_by_headers(headers, value)
     if "\x00" in "".join(found.attributes.values()):
         raise BrokenRecord("NUL")
+    if ESCAPE in "".join(found.attributes):
+        raise BrokenRecord("utf-8")
     if len(found.raw) > LARGEST_DATA_BYTES:
         raise BrokenRecord("size")
     try:

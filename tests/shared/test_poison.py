@@ -19,6 +19,7 @@ from shared.room import Decided, Refusal, Room
 from shared.service import Parts
 from shared.telemetry import REGISTRY
 from shared.topic_ahead import first_ahead
+from tests.raw_names import NO_TEXT, RawName, send_raw
 from tests.toy import alpha, beta
 from tests.toy.world import (
     PARTITIONS,
@@ -54,6 +55,7 @@ def wide(fact: Recorded) -> Recorded:
 DAMAGED: dict[str, Callable[[Recorded], Sent]] = {
     "a header without a value": lambda f: with_header(f, "ce_subject", None),
     "a header that is no UTF-8": lambda f: with_header(f, "ce_actor", b"\xff\xfe"),
+    "a header whose name is no UTF-8": lambda f: ([*headers_of(f), (NO_TEXT, b"1")], f.raw),
     "no headers": lambda f: ([], f.raw),
     "no JSON": lambda f: (headers_of(f), b'{"case_id": '),
     "a wrong hash": lambda f: with_header(f, "ce_hash", b"0" * 64),
@@ -96,6 +98,10 @@ class Wire:
 
     async def send(self, key: str, sent: Sent, *, hours_ahead: int = 0) -> None:
         headers, value = sent
+        if any(isinstance(name, RawName) for name, _ in headers):
+            place = partition_of(key, PARTITIONS)
+            await send_raw(self._producer, self._topic, place, [(key.encode(), headers, value)])
+            return
         await self._producer.send_and_wait(
             self._topic,
             value,

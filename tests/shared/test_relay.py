@@ -22,6 +22,7 @@ from shared import bus, publisher
 from shared.publisher import OutboxStatus
 from shared.relay import Outbox, Relay, RelayStatus
 from tests.conftest import FreshDatabases
+from tests.raw_names import ESCAPED, NO_TEXT, Raw, send_raw
 from tests.shared.outbox_rows import SERVICE, columns, envelope, make_log, write, write_many
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -136,6 +137,31 @@ async def test_a_fact_becomes_one_record(world: World) -> None:
     assert first.key == b"a"
     assert first.partition == bus.partition_of("a", PARTITIONS)
     assert abs(first.timestamp - bus.now_ms()) < 60_000
+
+
+async def test_a_header_called_by_no_text_keeps_no_relay_from_its_work(world: World) -> None:
+    """Neither under a stranger's key nor beside all the attributes of the fact that comes next."""
+    async with running(world.relay("first")) as relay:
+        await published(relay, await write(world.pool, [("a", 1)]))
+    _, _, _, _, _, _, datas, hashes, _ = columns([("a", 1), ("a", 2)])
+    named = {f"ce_{name}": text.encode() for name, text in envelope("a", 2).items()}
+    named["content-type"] = named.pop("ce_datacontenttype")
+    forged = [*named.items(), ("ce_hash", str(hashes[1]).encode()), (NO_TEXT, b"1")]
+    place = bus.partition_of("a", PARTITIONS)
+    producer = await bus.new_producer(world.bootstrap)
+    try:
+        foreign: list[Raw] = [
+            (b"x", [(NO_TEXT, None)], b"x"),
+            (b"a", forged, str(datas[1]).encode()),
+        ]
+        await send_raw(producer, world.topic, place, foreign)
+    finally:
+        await bus.discard(producer)
+    async with running(world.relay("second")) as relay:
+        await published(relay, await write(world.pool, [("a", 2)]))
+    found = await world.records()
+    assert [ESCAPED in dict(record.headers) for record in found] == [False, True, True, False]
+    check_order([record for record in found if ESCAPED not in dict(record.headers)], {"a": 2})
 
 
 async def test_a_fact_is_out_within_milliseconds_of_its_commit(world: World) -> None:

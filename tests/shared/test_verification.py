@@ -7,7 +7,7 @@ import pytest
 
 from deploy.infrastructure import Infrastructure
 from shared import quarantine
-from shared.bus import topic_name
+from shared.bus import discard, new_producer, partition_of, topic_name
 from shared.clock import RealClock
 from shared.discarded import HeardFactDiscarded
 from shared.fact import Recorded
@@ -18,9 +18,10 @@ from shared.verification.check import verify_rooms
 from shared.verification.report import CaseChecked, Report
 from tests.conftest import FreshDatabases
 from tests.kafka_log import KafkaLog, Sent
+from tests.raw_names import NO_TEXT, Raw, send_raw
 from tests.toy import alpha, beta
 from tests.toy.alpha import Count, Open
-from tests.toy.installation import ToyInstallation, toy_installation
+from tests.toy.installation import PARTITIONS, ToyInstallation, toy_installation
 
 CASES = ("one", "two", "three", "four")
 TODAY = RealClock().today().isoformat()
@@ -177,6 +178,30 @@ async def test_repeats_are_counted_and_must_be_identical(toys: ToyInstallation) 
     await log.send((), [records[0].with_header("ce_occurredon", "2001-01-01")])
     [difference] = (await verified(toys)).differences
     assert (difference.kind, difference.where) == ("flipped", "kafka")
+
+
+async def test_a_header_called_by_no_text_is_named(toys: ToyInstallation) -> None:
+    """A stranger's record, and a repeat of a fact with such a header added."""
+    first = (await everything(toys, "alpha"))[0]
+    place = partition_of(first.key.decode(), PARTITIONS)
+    producer = await new_producer(toys.bootstrap)
+    try:
+        repeat = [*first.headers.items(), (NO_TEXT, b"1")]
+        foreign: list[Raw] = [
+            (b"x", [(NO_TEXT, None)], b"x"),
+            (first.key, repeat, first.value),
+        ]
+        await send_raw(producer, first.topic, place, foreign)
+    finally:
+        await discard(producer)
+    found = told(await verified(toys))
+    offset = next(text for text in found if "offset" in text)
+    assert offset.startswith(f"alpha kafka: unreadable ({first.topic}/{place} offset ")
+    assert [text for text in found if text != offset] == [
+        "alpha kafka: flipped (the record's key is not the fact's)",
+        f"alpha kafka: {first.headers['ce_stream'].decode()} 1: flipped (a repeat)",
+        "alpha kafka: unreadable (another service's fact)",
+    ]
 
 
 async def everything(toys: ToyInstallation, service: str) -> list[Sent]:
