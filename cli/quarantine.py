@@ -35,16 +35,13 @@ from cli.held_records import (
 from cli.surroundings import refuse
 from shared import quarantine
 from shared.arrival import QUARANTINED
-from shared.discarded import LONGEST_REASON
-from shared.quarantine import Held, NotPossibleError, Shown
-from shared.scrubbing import scrub_text
+from shared.quarantine import Held, NotPossibleError, Shown, check_words
 
 WAIT_SECONDS: Final = 8.0
 LOOK_SECONDS: Final = 0.2
 LONGEST_VALUE: Final = 4_000
 DIFFERENT: Final = 1
 
-LONGEST_OPERATOR: Final = 200
 LARGEST_ID: Final = 2**63 - 1
 
 app = group(
@@ -154,8 +151,11 @@ def discard(  # noqa: PLR0917 - a command's arguments are its options, given by 
     """弃置：永不生效，其后依次而行，并记为事实 put it aside for good; stated as a fact."""
     [name] = chosen(service)
     who = operator if operator is not None else _account()
-    _judge_words("--reason", reason, LONGEST_REASON)
-    _judge_words("--operator", who, LONGEST_OPERATOR)
+    # Before any store is asked; whoever states them judges them once more.
+    try:
+        check_words(reason, who)
+    except NotPossibleError as impossible:
+        refuse(str(impossible))
     told = asked(
         lambda connection: _discard(
             connection,
@@ -169,16 +169,6 @@ def discard(  # noqa: PLR0917 - a command's arguments are its options, given by 
     )
     if not told:
         raise typer.Exit(DIFFERENT)
-
-
-def _judge_words(option: str, text: str, longest: int) -> None:
-    """End with one line before any store is asked; what is stated is judged again where it is."""
-    if not text.strip():
-        refuse(f"{option}: 不得为空 must not be empty")
-    if not text.isprintable() or len(text) > longest:
-        refuse(f"{option}: 须为一行，至多 {longest} 字 must be one line, at most {longest} letters")
-    if scrub_text(text) != text:
-        refuse(f"{option}: 不得含个人信息，日志不可删改 must hold nothing personal, it is for good")
 
 
 def _account() -> str:

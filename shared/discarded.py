@@ -15,6 +15,7 @@ from shared.fact import Count, Fact
 
 DISCARDED_KIND: Final = "discarded"
 LONGEST_REASON: Final = 500
+LONGEST_OPERATOR: Final = 200
 
 Offset = Annotated[int, Field(strict=True, ge=0, le=2**53 - 1)]
 

@@ -23,7 +23,7 @@ from shared.arrival import (
     WAITS_FOR_OTHERS,
     Arrival,
 )
-from shared.discarded import DISCARDED_KIND, LONGEST_REASON
+from shared.discarded import DISCARDED_KIND, LONGEST_OPERATOR, LONGEST_REASON
 from shared.held import DECIDED_ON, LOCK_QUEUES, held_and_discards
 from shared.scrubbing import scrub_text
 
@@ -198,7 +198,7 @@ async def ask_discard(
 
     Raises NotPossibleError.
     """
-    _check(reason, operator)
+    check_words(reason, operator)
     fact_id = str(uuid.uuid4())
     async with connection.transaction():
         [row] = await _to_decide_on(connection, service, [held_id])
@@ -227,9 +227,12 @@ async def ask_discard(
     return fact_id
 
 
-def _check(reason: str, operator: str) -> None:
-    """Both stand in the log for good."""
-    for name, text, longest in (("reason", reason, LONGEST_REASON), ("operator", operator, 200)):
+def check_words(reason: str, operator: str) -> None:
+    """Both stand in the log for good, so they must be fit for it. Raises NotPossibleError."""
+    for name, text, longest in (
+        ("reason", reason, LONGEST_REASON),
+        ("operator", operator, LONGEST_OPERATOR),
+    ):
         if not text.strip():
             raise NotPossibleError(f"--{name}: 不得为空 must not be empty")
         if not text.isprintable() or len(text) > longest:
