@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +67,22 @@ def refused(*words: str) -> str:
     assert re.search("[A-Za-z]{2}", line), line
     assert "hushhush" not in line
     return str(line)
+
+
+def refused_process(words: Sequence[str | Path], environment: dict[str, str], folder: Path) -> str:
+    """The same of a process of its own: nothing that is loaded here speaks beside it."""
+    done = subprocess.run(
+        words,
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    return line
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -277,17 +293,8 @@ def test_a_server_that_is_away_is_told_of_its_setting_alone(
     words: str, setting: str, tmp_path: Path
 ) -> None:
     """No library says a word beside it, and no bar is left standing."""
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "cli", *words.split()],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    [line] = done.stderr.splitlines()
+    started = [sys.executable, "-P", "-m", "cli", *words.split()]
+    line = refused_process(started, {**os.environ, "PYTHONPATH": str(CHECKOUT)}, tmp_path)
     assert line.startswith(f"{setting}: ")
 
 
@@ -296,16 +303,7 @@ def test_words_that_run_does_not_take_are_not_swallowed(word: str, tmp_path: Pat
     """Of a copy without a checkout around it: whoever goes on would have to set one up."""
     run = shutil.copy(CHECKOUT / "run", tmp_path)
     for extra in ("extra", "", "--fast"):
-        done = subprocess.run(
-            [run, word, extra],
-            env={"PATH": os.environ["PATH"]},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        [line] = done.stderr.splitlines()
+        line = refused_process([run, word, extra], {"PATH": os.environ["PATH"]}, tmp_path)
         assert line == f"{extra or repr('')}: 多余的参数 too many arguments ({word})"
 
 
