@@ -31,12 +31,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox.arguments import OneLineParser, whole
-from shared.listening_address import AddressRefused
+from shared.listening_address import AddressRefused, bound, listen
 
 SECRET_VARIABLE = "BANGFU_SANDBOX_SECRET"  # noqa: S105 - the name of a variable, not its value
 DEFAULT_AUDIENCE = "bangfu"
 LIFETIME_SECONDS = 3600
 LARGEST_REQUEST = 4096
+NAMED = ("--host", "--port")
 ONLY_HERE = "须为本机回环地址 must be a loopback address, for this issuer serves this machine only"
 ALGORITHMS = {OKPKey: "Ed25519", ECKey: "ES256", RSAKey: "RS256"}
 
@@ -200,24 +201,15 @@ class PeopleFile:
         return self._people
 
 
-def loopback_socket(host: str, port: int) -> socket.socket:
-    """A listening address that only this machine reaches. Raises ValueError for any other."""
+def loopback_address(host: str) -> str:
+    """An address that only this machine reaches. Raises ValueError for any other."""
     try:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         raise ValueError(ONLY_HERE) from None
     if not address.is_loopback:
         raise ValueError(ONLY_HERE)
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((str(address), port))
-        listening.listen(1024)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+    return str(address)
 
 
 async def serve(listening: socket.socket, people: Callable[[], People], secret: str) -> None:
@@ -247,12 +239,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (OSError, ValueError) as error:
         _refuse(f"--people: 无法使用 cannot be used: {error}")
     try:
-        listening = loopback_socket(asked.host, asked.port)
-    except OSError as error:
-        _refuse(str(AddressRefused.of(error, asked.port, ("--host", "--port"))))
+        host = loopback_address(asked.host)
     except ValueError as error:
         _refuse(f"--host: {error}")
-    asyncio.run(serve(listening, people, secret))
+    try:
+        with bound(host, asked.port, NAMED) as [listening]:
+            listen([listening], asked.port, NAMED)
+            asyncio.run(serve(listening, people, secret))
+    except AddressRefused as refused:
+        _refuse(str(refused))
 
 
 def _people_from(source: str) -> Callable[[], People]:

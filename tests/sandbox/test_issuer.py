@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.issuer import loopback_socket, read_people
+from sandbox.issuer import loopback_address, read_people
 from shared.identity import TokenVerifier
+from shared.listening_address import bound
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SECRET = "sandbox-secret"
@@ -100,12 +101,12 @@ def test_people_may_come_by_standard_input() -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "bank.example", ""])
 def test_it_serves_no_other_machine(host: str) -> None:
     with pytest.raises(ValueError, match="loopback address"):
-        loopback_socket(host, 0)
+        loopback_address(host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_it_serves_this_machine(host: str) -> None:
-    with loopback_socket(host, 0) as listening:
+    with bound(loopback_address(host), 0) as [listening]:
         assert listening.getsockname()[0] == "127.0.0.1"
 
 
