@@ -14,8 +14,10 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import orjson
 
+from shared.bounds import BrokenRecord
 from shared.chain import place_of
-from shared.fact import BORN, BrokenRecord, Recorded, claimed_by_headers, recorded_from_headers
+from shared.fact import BORN, Recorded
+from shared.record_headers import claimed_by_headers, recorded_from_headers
 from shared.room import Todo
 
 Headers = Sequence[tuple[str, bytes | None]]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from shared.fact import GENESIS_HASH, Recorded, chain_hash, is_heard, is_name
+from shared.bounds import is_heard, is_name
+from shared.fact import GENESIS_HASH, Recorded, chain_hash
 
 _DIGEST_BYTES: Final = 32
 LARGEST_GAP: Final = 10_000

@@ -15,25 +15,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
-from time import monotonic
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from shared.calendar import BusinessCalendar
 from shared.clock import Clock
-from shared.directory import Directory
 from shared.event_store import CommandRepeated, Conflict, EventStore, OutOfScope, is_passing
 from shared.fact import Actor, Head, Origin, Recorded
-from shared.network_copy import NETWORK_KIND, moved_by
-from shared.room import UNKNOWN, ReferenceRow, Refusal, Room, Situation, Tell
+from shared.network_copy import moved_by
+from shared.reference_copy import ReferenceCopy, rescope
+from shared.room import UNKNOWN, Refusal, Room, Situation, Tell
 from shared.stream_cache import MOST_BYTES, StreamCache
 from shared.telemetry import APPENDED_FACTS, CONFLICTS, CONTENDED
 from shared.turns import Turns
 from shared.workspace import Cause, Entry, Loaded, Missing, Workspace
-from shared.write import TreeMove, Write
+from shared.write import Write
 
 log = structlog.get_logger()
 
@@ -43,8 +41,6 @@ MOST_UNCERTAIN: Final = 32
 # Between two attempts, growing, and by chance, so that those who met do not meet again.
 CONFLICT_PAUSE_SECONDS: Final = 0.005
 FAULT_PAUSE_SECONDS: Final = 0.2
-
-REFERENCE_SECONDS: Final = 0.2
 
 FORBIDDEN: Final = 403
 _OWN_ID: Final = re.compile(r"[0-9a-f-]{32,64}", re.ASCII)
@@ -107,67 +103,6 @@ class DrawnIds:
             return self._drawn[given - 1]
 
         return give
-
-
-class ReferenceCopy:
-    """This process's copy of the reference rows: directory and whatever the room builds."""
-
-    def __init__(self, room: Room, store: EventStore) -> None:
-        self._room = room
-        self._store = store
-        self.mark = (-1, -1)
-        self._looked_at = -REFERENCE_SECONDS
-        self.directory = Directory()
-        self.built: Any = room.build_reference(())
-
-    async def keep_fresh(self, seconds: float = REFERENCE_SECONDS) -> None:
-        """Look for rows that another process added, unless somebody looked within this time."""
-        now = monotonic()
-        if now - self._looked_at > seconds:
-            self._looked_at = now
-            await self.refresh()
-
-    async def refresh(self) -> bool:
-        """Read the rows again if any was added; True if so."""
-        mark = await self._store.reference_mark()
-        if mark == self.mark:
-            return False
-        rows = await self._store.reference_rows()
-        self.directory = directory_of(rows)
-        self.built = self._room.build_reference(rows)
-        self.mark = mark
-        return True
-
-    async def directory_with(self, rows: Sequence[ReferenceRow]) -> Directory:
-        """The directory as it will be once these rows are stored."""
-        return directory_of([*await self._store.reference_rows(), *rows])
-
-
-def directory_of(rows: Sequence[ReferenceRow]) -> Directory:
-    """The tree as these rows tell it, in their order."""
-    directory = Directory()
-    for row in rows:
-        if row.kind == NETWORK_KIND:
-            directory.apply(row.document["fact"], row.document["data"])
-        directory.moves = max(directory.moves, row.move)
-    return directory
-
-
-def rescope(write: Write, directory: Directory, today: date) -> None:
-    """Have a write that moves the tree take along what is held below, by the tree as it will be."""
-    moved = {row.key: child for row in write.reference if (child := moved_by(row))}
-    if write.tree is None:
-        write.tree = directory.moves
-    below = {each for child in moved.values() for each in directory.below(child)}
-    write.move = TreeMove(
-        frozenset(moved),
-        today,
-        [[holder, *directory.above(holder)] for holder in sorted(below)],
-    )
-    # What this write itself gives a holder was scoped by the tree as it was before.
-    for subject, row in list(write.scopes_by_subject.items()):
-        holder = row["organisations"][0]
-        write.scope(subject, [holder, *directory.above(holder)], row["from_day"])
 
 
 class Desk:

@@ -17,10 +17,11 @@ import structlog
 from fastapi import Header, Request
 from pydantic import BaseModel
 
+from shared.bounds import LARGEST_DATA_BYTES
 from shared.desk import Contended, Desk, Done, Key, KeyReused, own_id
 from shared.directory import Directory, Office
 from shared.event_store import is_passing
-from shared.fact import LARGEST_DATA_BYTES, Actor, FactTooLarge, canonical
+from shared.fact import Actor, FactTooLarge, canonical
 from shared.identity import Claims, TokenVerifier
 from shared.keys import KeyStore, PersonErasedError
 from shared.problems import CORRELATION_SCOPE_KEY, Problem

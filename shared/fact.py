@@ -3,7 +3,8 @@
 A fact is a frozen model with an explicit stored name and schema version. Its envelope is
 CloudEvents 1.0 plus our extensions, kept as one canonical JSON object of strings. The chain is
 SHA-256 over that object with the data put under ``data``. docs/log-format.md tells the same to
-outsiders. This module knows no store, no broker and no service.
+outsiders. This module knows no store, no broker and no service; how a fact is read from a record's
+headers stands in ``shared.record_headers``, and what it may say of itself in ``shared.bounds``.
 """
 
 from __future__ import annotations
@@ -19,13 +20,9 @@ from typing import Annotated, Any, ClassVar, Final, NamedTuple, Unpack
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.bounds import LARGEST_DATA_BYTES, LARGEST_LAMPORT, LARGEST_VERSION, ordinal
+
 GENESIS_HASH: Final = "0" * 64
-LARGEST_DATA_BYTES: Final = 256 * 1024
-# What the tables that a fact goes to can hold: versions are integers, and names stand in indexes.
-LARGEST_VERSION: Final = 2**31 - 1
-LARGEST_LAMPORT: Final = 2**53 - 1
-LONGEST_NAME_BYTES: Final = 500
-_NAMES: Final = ("id", "source", "type", "stream", "subject", "causationid", "correlationid")
 _NAME_AFTER_DATA: Final = b'"datacontenttype":'
 BORN: Final = "bangfu.topic.born"
 
@@ -263,11 +260,11 @@ class Recorded:
 
     @cached_property
     def version(self) -> int:
-        return _ordinal(self.attributes["streamversion"], LARGEST_VERSION)
+        return ordinal(self.attributes["streamversion"], LARGEST_VERSION)
 
     @cached_property
     def lamport(self) -> int:
-        return _ordinal(self.attributes["lamport"], LARGEST_LAMPORT)
+        return ordinal(self.attributes["lamport"], LARGEST_LAMPORT)
 
     @cached_property
     def heard(self) -> dict[str, int]:
@@ -412,100 +409,3 @@ def _spliced_hash(envelope: bytes, data: bytes) -> str:
     return hashlib.sha256(
         b"".join((envelope[:at], b'"data":', data, b",", envelope[at:]))
     ).hexdigest()
-
-
-# In the name of a header only where a byte was no text (`shared.header_names`).
-ESCAPE: Final = "\\"
-
-# Our attributes by the header that carries them; a foreign record may bring others.
-ATTRIBUTES_BY_HEADER: Final = {
-    f"ce_{name}": name
-    for name in (
-        *("actor", "actororganisation", "actorrole", "build", "causationid", "correlationid"),
-        *("dataschema", "heard", "id", "lamport", "occurredon", "previoushash", "schemaversion"),
-        *("source", "specversion", "stream", "streamversion", "subject", "time", "type"),
-    )
-}
-# Those that are text and nothing more.
-_NEEDED: Final = ("stream", "subject", "actor", "actorrole", "actororganisation", "id")
-
-
-class BrokenRecord(ValueError):
-    """A Kafka record that is no fact of ours, or whose hash does not hold."""
-
-
-def claimed_by_headers(headers: Mapping[str, str], value: bytes | None) -> Recorded:
-    """What a Kafka record in CloudEvents binary mode says of itself; nothing is checked."""
-    attributes: dict[str, str] = {}
-    for name, text in headers.items():
-        known = ATTRIBUTES_BY_HEADER.get(name)
-        if known is not None:
-            attributes[known] = text
-        elif name.startswith("ce_") and name not in ("ce_hash", "ce_traceparent"):
-            attributes[name.removeprefix("ce_")] = text
-        elif ESCAPE in name:
-            # Taken for one of ours, and so no hash holds with it, whoever asks.
-            attributes[name] = text
-    attributes["datacontenttype"] = headers.get("content-type", "")
-    return Recorded(
-        attributes, headers.get("ce_hash", ""), value or b"", headers.get("ce_traceparent", "")
-    )
-
-
-def recorded_from_headers(headers: Mapping[str, str], value: bytes | None) -> Recorded:
-    """Read a Kafka record in CloudEvents binary mode; its hash is checked here.
-
-    Raises BrokenRecord if an attribute is missing, malformed, or the hash does not hold.
-    """
-    found = claimed_by_headers(headers, value)
-    if "\x00" in "".join(found.attributes.values()):
-        raise BrokenRecord("NUL")
-    if ESCAPE in "".join(found.attributes):
-        raise BrokenRecord("utf-8")
-    if len(found.raw) > LARGEST_DATA_BYTES:
-        raise BrokenRecord("size")
-    try:
-        if chain_hash(found.attributes, found.raw) != found.hash:
-            raise BrokenRecord("hash")
-        # Kept as they are read here: each would be read again for every look at it.
-        known = found.__dict__
-        known["version"] = _ordinal(found.attributes["streamversion"], LARGEST_VERSION)
-        known["lamport"] = _ordinal(found.attributes["lamport"], LARGEST_LAMPORT)
-        heard = known["heard"] = orjson.loads(found.attributes["heard"])
-        if not is_heard(heard):
-            raise BrokenRecord("order")
-        if not all(is_name(found.attributes[name]) for name in _NAMES):
-            raise BrokenRecord("name")
-        if found.recorded_at.tzinfo is None:
-            raise BrokenRecord("time")
-        _ = (found.occurred_on, found.schema_version)
-        _ = [found.attributes[name] for name in _NEEDED]
-    except BrokenRecord:
-        raise
-    except Exception as error:  # whatever is wrong with foreign bytes, it is the record's fault
-        raise BrokenRecord(type(error).__name__) from error
-    return found
-
-
-def _ordinal(text: str, largest: int) -> int:
-    """A number from 1 on, written as we write it. Raises BrokenRecord."""
-    number = int(text) if text.isdecimal() and len(text) <= len(str(largest)) else 0
-    if not 0 < number <= largest or str(number) != text:
-        raise BrokenRecord("order")
-    return number
-
-
-def is_name(text: str) -> bool:
-    """Whether a stream, a subject, an id may be called so."""
-    return "\x00" not in text and len(text.encode()) <= LONGEST_NAME_BYTES
-
-
-def is_heard(heard: object) -> bool:
-    """Versions by stream, as others wrote it."""
-    return isinstance(heard, dict) and all(
-        isinstance(stream, str)
-        and is_name(stream)
-        and type(version) is int
-        and 0 <= version <= LARGEST_VERSION
-        for stream, version in heard.items()
-    )

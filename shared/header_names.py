@@ -5,7 +5,7 @@ consumer, so one such record would keep its partition from everybody for ever, a
 which it is. `read_any_name` puts two classes of ours in the place of two that aiokafka's fetcher
 uses: its own reader stays the one that reads, and what it has refused is read again by the same
 library's reader in Python, which is told to escape. Whether a record with such a name is a fact is
-decided elsewhere (`shared.fact`: it is none).
+decided elsewhere (`shared.record_headers`: it is none).
 """
 
 from __future__ import annotations

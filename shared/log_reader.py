@@ -24,7 +24,8 @@ from shared.bus import (
     header,
     is_birth,
 )
-from shared.fact import Recorded, claimed_by_headers
+from shared.fact import Recorded
+from shared.record_headers import claimed_by_headers
 
 FETCH_BYTES: Final = 1024 * 1024
 # A fetch that finds nothing more must not keep the next partition waiting.

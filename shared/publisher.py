@@ -25,10 +25,10 @@ from aiokafka.errors import KafkaError
 
 from shared import bus
 from shared.chain import hash_holds, place_of
-from shared.fact import ATTRIBUTES_BY_HEADER, claimed_by_headers
 from shared.lease import DATABASE_FAILURES, Lease, LeaseLostError
 from shared.pace import Pace
 from shared.pools import Pool
+from shared.record_headers import ATTRIBUTES_BY_HEADER, claimed_by_headers
 from shared.tail import QUERY_SECONDS, Connection, Tail
 
 # Own writes wake it, and so does the note of another process that has written. What comes without

@@ -24,7 +24,6 @@ import orjson
 
 from shared import bus
 from shared.clock import BUSINESS_ZONE
-from shared.desk import directory_of, rescope
 from shared.directory import Directory
 from shared.event_store import WRITE_ARGUMENTS, EventStore, recorded_from_row
 from shared.fact import GENESIS_HASH, SYSTEM, Recorded, UnknownFact
@@ -34,6 +33,7 @@ from shared.pools import Pool
 from shared.presence import is_alone
 from shared.publisher import LARGEST_READ_BACK, Outbox
 from shared.recovered import rows_of
+from shared.reference_copy import directory_of, rescope
 from shared.republish import lease_of
 from shared.room import ReferenceRow, Room, StreamKind
 from shared.tail import QUERY_SECONDS, Connection

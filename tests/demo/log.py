@@ -12,7 +12,8 @@ from aiokafka import ConsumerRecord
 
 from sandbox.installation import SERVICES
 from shared.bus import is_birth, read_records, topic_name
-from shared.fact import Recorded, recorded_from_headers
+from shared.fact import Recorded
+from shared.record_headers import recorded_from_headers
 
 
 @dataclass(frozen=True)

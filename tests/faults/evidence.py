@@ -19,9 +19,9 @@ import asyncpg
 from aiokafka import ConsumerRecord
 
 from sandbox.installation import INSTRUCTIONS, SERVICES
+from shared.bounds import BrokenRecord
 from shared.bus import header, is_birth, read_records, topic_name
 from shared.discarding import OPERATOR_ROLE
-from shared.fact import BrokenRecord
 from tests.demo.log import Log, Told, log_of, told_by
 
 # Whose acts the driver is not told of: the services' own, the bank's, and those of an operator.

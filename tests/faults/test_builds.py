@@ -22,9 +22,10 @@ from deploy.infrastructure import Infrastructure
 from sandbox.client import Client
 from services.intake.facts import VisitsReconciled
 from shared import bus
+from shared.bounds import LARGEST_DATA_BYTES
 from shared.clock import set_clock_file
 from shared.discarded import HeardFactDiscarded
-from shared.fact import LARGEST_DATA_BYTES, Recorded
+from shared.fact import Recorded
 from tests.chronicle import CHRONICLE
 from tests.faults import newer
 from tests.faults.builds import PARTITIONS, PATIENCE_SECONDS, Builds, running_builds

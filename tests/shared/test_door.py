@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -137,7 +138,8 @@ async def test_an_office_taken_at_another_instance_counts_at_once(
     client: httpx.AsyncClient, parts: Parts, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody is refused, or recorded as refused, on a copy of the tree that is a moment old."""
-    monkeypatch.setattr(desk_module, "REFERENCE_SECONDS", 3_600)
+    copy = parts.desk.reference
+    monkeypatch.setattr(copy, "keep_fresh", partial(copy.keep_fresh, seconds=3_600))
     assert (await Visitor(client, "clerk").get("/work")).status_code == 200
     other = await world.start(alpha.room(), issuer=ISSUER, instance="1")
     office = {"person": "stranger", "organisation": "west", "role": "clerk"}

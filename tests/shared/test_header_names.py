@@ -12,7 +12,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
 from shared import header_names
-from shared.fact import BrokenRecord, claimed_by_headers, recorded_from_headers
+from shared.bounds import BrokenRecord
+from shared.record_headers import claimed_by_headers, recorded_from_headers
 from tests.raw_names import ESCAPED, NO_TEXT, builder
 
 PLACE = TopicPartition("somebody.facts", 0)

@@ -13,8 +13,9 @@ from aiokafka.errors import KafkaError
 
 from shared import bus, quarantine
 from shared.arrival import BIRTH_HEADER, QUARANTINED, UNREADABLE, WAITING_BEHIND, WAITING_FOR_BUILD
+from shared.bounds import LARGEST_DATA_BYTES
 from shared.bus import partition_of, topic_name
-from shared.fact import LARGEST_DATA_BYTES, Recorded, Registry, registry_of
+from shared.fact import Recorded, Registry, registry_of
 from shared.room import Decided, Refusal, Room
 from shared.service import Parts
 from shared.telemetry import REGISTRY
