@@ -211,6 +211,13 @@ class Case:
         await self.stage("signing")
 
 
+async def submitted(rooms: Intake, client: Client, serial: int, **changes: Any) -> Case:
+    """An application handed in at the handler's office."""
+    answer = await client.post(HANDLER, "intake", "/cases", submission(serial, **changes))
+    assert answer["facts"][0]["ids"]["case_id"] == answer["subject"]
+    return Case(rooms, client, answer["subject"])
+
+
 @contextmanager
 def running_intake(infrastructure: Infrastructure, folder: Path) -> Iterator[Intake]:
     """Network and intake as processes, with a small federation founded over HTTP."""
