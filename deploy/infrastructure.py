@@ -23,10 +23,12 @@ from psycopg import sql
 
 from deploy import containers
 from deploy.native.process import CHECKOUT, Identity, InfrastructureError, last_lines
+from shared.addresses import checked_bootstrap, checked_dsn
 
 __all__ = [
     "Infrastructure",
     "InfrastructureError",
+    "SettingError",
     "create_database",
     "database_url",
     "drop_database",
@@ -43,8 +45,17 @@ VARIABLES = {
     "keys_url": "BANGFU_KEYS_URL",
     "kafka_bootstrap": "BANGFU_KAFKA_BOOTSTRAP",
 }
+CHECKS = {
+    "postgres_url": checked_dsn,
+    "keys_url": checked_dsn,
+    "kafka_bootstrap": checked_bootstrap,
+}
 START_SECONDS = 150.0
 STOP_SECONDS = 60.0
+
+
+class SettingError(InfrastructureError):
+    """A setting of the environment is missing or wrong; the message begins with its name."""
 
 
 @dataclass(frozen=True)
@@ -181,16 +192,21 @@ def _from_environment() -> Infrastructure | None:
         return None
     missing = [VARIABLES[name] for name, value in values.items() if not value]
     if missing:
-        raise InfrastructureError(
+        raise SettingError(
             f"{', '.join(missing)}: 请一并设置，或三者皆不设 set as well, or none of the three"
         )
+    for name, check in CHECKS.items():
+        try:
+            check(values[name])
+        except ValueError as error:
+            raise SettingError(f"{VARIABLES[name]}: {error}") from None
     return Infrastructure(**values)
 
 
 def _chosen() -> str:
     wish = os.environ.get("BANGFU_INFRASTRUCTURE", "")
     if wish not in ("", "native", "containers"):
-        raise InfrastructureError(
+        raise SettingError(
             "BANGFU_INFRASTRUCTURE: 须为 native、containers 或不设 must be one of these, or not set"
         )
     return wish or ("containers" if containers.engine_answers() else "native")

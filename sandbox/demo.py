@@ -27,6 +27,7 @@ from cli.verify import summary, verify_installation
 from deploy.infrastructure import (
     Infrastructure,
     InfrastructureError,
+    SettingError,
     start_detached,
     start_infrastructure,
 )
@@ -207,6 +208,8 @@ def main() -> None:
         else:
             with start_infrastructure(folder / "servers") as servers:
                 status = uvloop.run(run_demo(chosen, own_databases(servers, name), folder))
+    except SettingError as error:
+        parser.fail(str(error))
     except (InfrastructureError, StartError, RestlessError) as error:
         parser.fail(str(error), status=1)
     except KeyboardInterrupt:

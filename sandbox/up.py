@@ -8,7 +8,7 @@ from datetime import datetime
 
 from rich.console import Console
 
-from deploy.infrastructure import InfrastructureError, start_detached
+from deploy.infrastructure import InfrastructureError, SettingError, start_detached
 from sandbox.arguments import OneLineParser, program
 from sandbox.installation import CHECKOUT, Installation, StartError
 from sandbox.look_on import own_databases, say_how_to_look_on
@@ -42,6 +42,8 @@ def main() -> None:
     parser.parse_args()
     try:
         asyncio.run(_up())
+    except SettingError as error:
+        parser.fail(str(error))
     except (InfrastructureError, StartError, RestlessError) as error:
         parser.fail(str(error), status=1)
     except KeyboardInterrupt:

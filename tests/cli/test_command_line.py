@@ -298,6 +298,20 @@ def test_a_server_that_is_away_is_told_of_its_setting_alone(
     assert line.startswith(f"{setting}: ")
 
 
+@pytest.mark.parametrize("port", ["99999", "abc", "5432,abc", "-1"])
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [("waiting", "BANGFU_POSTGRES_URL"), ("erasures export register", "BANGFU_KEYS_URL")],
+)
+def test_an_address_with_a_port_that_is_none_is_told_of_its_setting(
+    words: str, setting: str, port: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Behind the question mark it is the client's own affair, which fails as it likes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(setting, f"postgresql://u:hushhush@/x?host=127.0.0.1,127.0.0.1&port={port}")
+    assert refused(*words.split()).startswith(f"{setting}: 须为 must be postgresql://")
+
+
 @pytest.mark.parametrize("word", ["setup", "check"])
 def test_words_that_run_does_not_take_are_not_swallowed(word: str, tmp_path: Path) -> None:
     """Of a copy without a checkout around it: whoever goes on would have to set one up."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,7 @@ import pytest
 from deploy import infrastructure
 from deploy.infrastructure import (
     Infrastructure,
+    SettingError,
     find_running,
     start_detached,
     start_infrastructure,
@@ -166,6 +168,27 @@ def test_servers_of_the_environment_are_used_and_left_alone(
     with pytest.raises(InfrastructureError, match="BANGFU_KEYS_URL"):
         with start_infrastructure(tmp_path):
             pass
+
+
+@pytest.mark.parametrize(
+    ("variable", "address"),
+    [
+        ("BANGFU_POSTGRES_URL", "postgresql://u:hushhush@/b?host=a&port=99999"),
+        ("BANGFU_KEYS_URL", "postgresql://u:hushhush@/b?host=a&port=abc"),
+        ("BANGFU_KAFKA_BOOTSTRAP", "a:hushhush"),
+    ],
+)
+def test_an_address_that_can_not_be_is_named_before_anybody_is_asked(
+    variable: str, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`./run up`, the demo and the tests themselves end with this one line."""
+    given = Infrastructure("postgresql://a/b", "postgresql://a/c", "a:1").as_environment()
+    for name, value in {**given, variable: address}.items():
+        monkeypatch.setenv(name, value)
+    for start in (start_infrastructure(tmp_path).__enter__, partial(start_detached, tmp_path)):
+        with pytest.raises(SettingError, match=f"^{variable}: ") as refused:
+            start()
+        assert "hushhush" not in str(refused.value)
 
 
 def start(server: Server) -> None:

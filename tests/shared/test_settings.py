@@ -82,6 +82,8 @@ def test_a_misspelt_mode_does_not_let_a_simulated_clock_in(
         ("BANGFU_PORT", "port-of-hamburg"),
         ("BANGFU_MODE", "nearly-production"),
         ("BANGFU_WORKER_URL", "mysql://here"),
+        ("BANGFU_API_URL", "postgresql://u:p@/db?host=one&port=99999"),
+        ("BANGFU_KEYS_URL", "postgresql://u:p@/db?host=one,two&port=5432,abc"),
         ("BANGFU_KAFKA_BOOTSTRAP", "in a town"),
         ("BANGFU_PARTITIONS", "none"),
         ("BANGFU_LEASE_SECONDS", "nan"),
