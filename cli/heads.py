@@ -78,6 +78,7 @@ async def stored_heads(
     connection = await asyncpg.connect(postgres_url, timeout=10, command_timeout=120)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
+            await _seen_is_on_disk(connection, postgres_url)
             for service in services:
                 cursor = connection.cursor(
                     "SELECT DISTINCT ON (stream) stream, version, hash "  # noqa: S608 - names of the code
@@ -88,6 +89,21 @@ async def stored_heads(
                     yield service, row["stream"], row["version"], row["hash"]
     finally:
         await connection.close()
+
+
+async def _seen_is_on_disk(connection: asyncpg.Connection, postgres_url: str) -> None:
+    """A head that a crash takes back would look like a fact that somebody removed.
+
+    This reader's own transaction ends after everything is told, so another one waits for the
+    disk. A standby has nothing that its primary had not on disk.
+    """
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        return
+    other = await asyncpg.connect(postgres_url, timeout=10, command_timeout=120)
+    try:
+        await other.execute("SELECT pg_logical_emit_message(true, 'flushed', '')")
+    finally:
+        await other.close()
 
 
 async def _write(lines: AsyncGenerator[Line], path: Path | None) -> None:

@@ -139,11 +139,11 @@ class EventStore:
         self._load_many = (
             f"SELECT {columns} FROM unnest($1::text[], $2::int[]) AS n(stream, since) "  # noqa: S608 - the schema is the room's own name
             f"JOIN {s}.facts f ON f.stream = n.stream AND f.version > n.since "
-            "ORDER BY f.stream, f.version"
+            f"WHERE (SELECT {s}.flushed()) ORDER BY f.stream, f.version"
         )
         self._load = (
             f"SELECT {FACT_COLUMNS} FROM {s}.facts "  # noqa: S608 - as above
-            "WHERE stream = $1 AND version > $2 ORDER BY version"
+            f"WHERE stream = $1 AND version > $2 AND (SELECT {s}.flushed()) ORDER BY version"
         )
         self._write = f"SELECT {s}.write_facts({WRITE_ARGUMENTS})"
         self._office_write = f"SELECT {s}.api_write($11, {WRITE_ARGUMENTS})"

@@ -8,7 +8,7 @@ own, on the primary (one transaction, or statements 2 and 3 in one, skip facts a
 1. the sequence's last value U;
 2. the transactions that hold RowExclusiveLock on the table, asked until those seen first are gone.
    A writer takes that lock before it draws its number, and loses it after its commit is visible;
-3. the rows up to U.
+3. the rows up to U; when it answers, they are on disk (`migrations/log/0002_flushed.sql`).
 
 No writer waits for a reader. A transaction that stays open stops the mark, and is named, not
 passed over: what it will commit is not known.
@@ -46,7 +46,8 @@ _ROWS: Final = (
     " ORDER BY position LIMIT $3) AS next"
     " WINDOW before AS"
     " (ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS measured"
-    " WHERE bytes_before IS NULL OR bytes_before < $4 ORDER BY position"
+    " WHERE (bytes_before IS NULL OR bytes_before < $4) AND (SELECT {schema}.flushed())"
+    " ORDER BY position"
 )
 _THOSE_HOLDERS: Final = _HOLDERS + " AND virtualtransaction = ANY ($2)"
 
@@ -74,7 +75,7 @@ class Tail:
         self._connection = connection
         self._oid = oid
         self._last_value = f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {sequence}"  # noqa: S608 - as the server quotes it
-        self._rows = _ROWS.format(table=f"{schema}.{table}")
+        self._rows = _ROWS.format(table=f"{schema}.{table}", schema=schema)
         self.seen = 0
         self.mark = 0
         self.blocked_since: float | None = None

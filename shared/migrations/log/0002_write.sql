@@ -1,6 +1,6 @@
 -- The one write: guard rows in sorted order, reference rows, scopes, read models, the service's own rows, the
 -- command's key or the watermarks, and the facts last, so that no position is drawn early.
--- depends: 0001_log
+-- depends: 0002_flushed
 
 -- A service that keeps further tables replaces this; rows is a JSON array of its own making.
 CREATE FUNCTION own_rows(rows jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN END $$;

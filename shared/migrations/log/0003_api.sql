@@ -21,6 +21,7 @@ BEGIN
     END IF;
     RETURN QUERY SELECT f.envelope, f.data, f.hash, f.traceparent FROM facts f
         WHERE f.stream = p_stream AND f.version >= p_from ORDER BY f.version;
+    PERFORM flushed();  -- a statement here sees more than the one before it, so it comes last
 END $$;
 
 CREATE FUNCTION api_write(
@@ -60,6 +61,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     RETURN QUERY SELECT c.body_mac, c.stream, c.first_version, c.last_version
         FROM commands c WHERE c.key = p_key;
+    IF FOUND THEN
+        PERFORM flushed();  -- its answer is given again
+    END IF;
 END $$;
 
 -- Documents of this service's own read models, for deciding only, of those that it needs (0005_office).

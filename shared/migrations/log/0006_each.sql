@@ -1,6 +1,7 @@
 -- Many writes in one question, of one office or of the service itself: each a transaction of its own,
--- committed before the next begins. A procedure that commits can have no search_path of its own, so
--- names are in full; it runs with the caller's rights, so none comes through another's door.
+-- committed before the next begins, and all of them on disk before the question is answered. A procedure
+-- that commits can have no search_path of its own, so names are in full; it runs with the caller's
+-- rights, so none comes through another's door.
 -- depends: 0005_office
 
 -- p_organisations are the office's own, or NULL for the service itself; p_counts says how many of the
@@ -21,6 +22,7 @@ BEGIN
     errors := '{}';
     FOR i IN 1 .. cardinality(p_rests) LOOP
         last := first + p_counts[i] - 1;
+        SET LOCAL synchronous_commit = off;
         BEGIN
             IF p_organisations IS NULL THEN
                 PERFORM ${schema}.write_facts(
@@ -41,6 +43,10 @@ BEGIN
         COMMIT;
         first := last + 1;
     END LOOP;
+    -- One flush for all of them, by a transaction that leaves a word and so waits for what is before it
+    -- (0002_flushed): also where the last write was refused and left nothing.
+    PERFORM pg_logical_emit_message(true, 'flushed', '');
+    COMMIT;
 END $$;
 
 GRANT EXECUTE ON PROCEDURE write_each(
