@@ -6,6 +6,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from bench import journey
 from bench.offices import windows
 from bench.options import tiny
 from bench.report import line
@@ -38,11 +39,12 @@ async def test_a_bench_answers_a_line_of_json(name: str, infrastructure: Infrast
 
 
 async def test_the_journey_tells_what_came_through_and_what_it_cost(
-    infrastructure: Infrastructure,
+    infrastructure: Infrastructure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few cases on their way through all six services and the bank."""
+    monkeypatch.setattr(journey, "IDLE_SECONDS", 0.5)
     options = replace(tiny(infrastructure), history=3)
-    result = await importlib.import_module("bench.journey").run(options)
+    result = await journey.run(options)
     figures = result.figures
     assert figures["facts_stored"] > figures["facts_grown"] > 0
     assert figures["submitted"] > 0
