@@ -22,20 +22,24 @@ from sandbox.installation import CHECKOUT, STATE_FILE, stop_recorded
 from tests.demo.conftest import Demo
 
 HOUSEHOLDS: Final = 30
+LONGEST_SECONDS: Final = 600
+# What ``./run demo`` becomes once everything is set up.
+PROGRAM: Final = (sys.executable, "-P", "-m", "sandbox.demo")
 
 
-def run_demo(
-    *words: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """The module that ``./run demo`` becomes once everything is set up."""
+def surroundings(environment: dict[str, str] | None = None) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT), **(environment or {})}
+
+
+def run_demo(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-P", "-m", "sandbox.demo", *words],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), **(environment or {})},
+        [*PROGRAM, *words],
+        env=surroundings(),
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=LONGEST_SECONDS,
     )
 
 
@@ -94,21 +98,54 @@ class Kept:
         return known
 
 
-@pytest.fixture(scope="module")
-def kept(
+@dataclass(frozen=True)
+class Begun:
+    """A demo on its way, and the folder of what it says and of its report."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def said(self) -> str:
+        return (self.folder / "said").read_text()
+
+    def complaint(self) -> str:
+        return (self.folder / "complaint").read_text()
+
+
+# Of the package, as the other demo is: what is of a module only would begin after it.
+@pytest.fixture(scope="package")
+def begun(
     infrastructure: Infrastructure, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Kept]:
-    """Thirty households from the command line, with a report, left running."""
-    path: Path = tmp_path_factory.mktemp("report") / "report.json"
-    done = run_demo(
-        *("--households", str(HOUSEHOLDS), "--seed", "1", "--keep", "--report", str(path)),
-        environment=infrastructure.as_environment(),
-    )
-    found = re.search(r"source (.*)/environment", done.stdout)
+) -> Iterator[Begun]:
+    """Thirty households from the command line, with a report, to be left running."""
+    folder: Path = tmp_path_factory.mktemp("report")
+    words = ("--households", str(HOUSEHOLDS), "--seed", "1", "--keep")
+    with (folder / "said").open("wb") as said, (folder / "complaint").open("wb") as complaint:
+        process = subprocess.Popen(
+            [*PROGRAM, *words, "--report", str(folder / "report.json")],
+            env=surroundings(infrastructure.as_environment()),
+            cwd=CHECKOUT,
+            stdout=said,
+            stderr=complaint,
+        )
     try:
-        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        yield Begun(process, folder)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def kept(begun: Begun, demo: Demo) -> Iterator[Kept]:
+    """The same, lived while the two hundred of the other one live: a year is mostly waiting."""
+    assert demo.outcomes
+    status = begun.process.wait(LONGEST_SECONDS)
+    said = begun.said()
+    found = re.search(r"source (.*)/environment", said)
+    try:
+        assert status == 0, said[-3000:] + begun.complaint()[-3000:]
         assert found is not None
-        yield Kept(done.stdout, json.loads(path.read_text()), Path(found[1]))
+        yield Kept(said, json.loads((begun.folder / "report.json").read_text()), Path(found[1]))
     finally:
         if found is not None:
             stop_recorded(Path(found[1]))
