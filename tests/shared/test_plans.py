@@ -30,7 +30,9 @@ INSERT INTO {SERVICE}.views (model, key, stream, subject, organisation, role, st
     SELECT model, n::text, 'filler-' || n, n::text, 'elsewhere', 'cashier', 'open', '{{}}'
     FROM generate_series(1, {FILLED_ROWS}) AS n, unnest(ARRAY['work', 'payout']) AS model;
 INSERT INTO {SERVICE}.case_scope (subject, organisation, holder, from_day)
-    SELECT n::text, 'elsewhere', true, '2025-01-01' FROM generate_series(1, {FILLED_ROWS}) AS n
+    SELECT n::text, 'elsewhere', true, '2025-01-01' FROM generate_series(1, {FILLED_ROWS}) AS n;
+INSERT INTO {SERVICE}.watermarks (stream, version)
+    SELECT 'filler-' || n, 1 FROM generate_series(1, {FILLED_ROWS}) AS n
 """
 
 
@@ -50,6 +52,17 @@ def hear(name: str) -> Call:
     versions = range(1, 4) if name == NAMES[0] else range(4, 6)
     facts = columns([("heard", version) for version in versions])
     return f"SELECT {SERVICE}.write_facts({ARGUMENTS})", ("{}", *facts)
+
+
+def mark(name: str) -> Call:
+    """How far two streams were heard, of which one was heard before."""
+    was = 1 if name == NAMES[0] else 2
+    known = {"stream": "known", "was": was, "version": was + 1}
+    marks = [{"stream": name, "was": 0, "version": 1}, known]
+    return f"SELECT {SERVICE}.write_facts({ARGUMENTS})", (
+        orjson.dumps({"watermarks": marks}).decode(),
+        *([] for _ in columns([])),
+    )
 
 
 def act(name: str) -> Call:
@@ -85,6 +98,7 @@ async def rows_read(connection: asyncpg.Connection, call: Call) -> int:
 
 WAYS: dict[str, tuple[Any, Callable[[str], Call]]] = {
     "hear": ("worker", hear),
+    "mark": ("worker", mark),
     "act": ("api", act),
     "look_up": ("api", look_up),
     "look_on": ("api", look_on),
@@ -109,6 +123,7 @@ async def test_a_call_reads_as_little_from_full_tables_as_from_empty_ones(
     admin = await asyncpg.connect(url)
     try:
         before, after = NAMES
+        await admin.execute(f"INSERT INTO {SERVICE}.watermarks VALUES ('known', 1)")
         for kind, make in WAYS.values():
             assert await rows_read(connections[kind], make(before)) <= A_HANDFUL
         await admin.execute(FILLING)

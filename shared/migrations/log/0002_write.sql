@@ -57,12 +57,13 @@ BEGIN
             GET DIAGNOSTICS changed = ROW_COUNT;
         END IF;
         IF changed < jsonb_array_length(p->'watermarks') THEN
+            -- Sorted, so that two who hear the same seldom wait in a circle; if they do, one is told
+            -- (40P01) and hears again. To lock each row before its change would cost as much again.
             UPDATE watermarks m SET version = w.version
-                FROM (SELECT l.stream, n.version
+                FROM (SELECT n.stream, n.was, n.version
                       FROM jsonb_to_recordset(p->'watermarks') AS n(stream text, was integer, version integer)
-                      JOIN watermarks l ON l.stream = n.stream AND l.version = n.was
-                      ORDER BY n.stream COLLATE "C" FOR UPDATE OF l) w
-                WHERE m.stream = w.stream;
+                      ORDER BY n.stream COLLATE "C") w
+                WHERE m.stream = w.stream AND m.version = w.was;
             GET DIAGNOSTICS moved = ROW_COUNT;
         END IF;
         IF changed + moved <> jsonb_array_length(p->'watermarks') THEN
