@@ -174,7 +174,8 @@ def lines(document: Document) -> Iterator[Line]:
         yield "title", _clean(title)
         if folded["fault"]:
             yield "finding", _clean(f"    无法还原 cannot be folded: {folded['fault']}")
-        for name, value in folded["state"].items():
+        # A stream of discarded records has facts and no state.
+        for name, value in (folded["state"] or {}).items():
             if value not in (None, "", [], {}):
                 yield "state", _clean(f"    {name}: {_compact(value)}")
     verified = document["verified"]

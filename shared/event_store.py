@@ -296,7 +296,8 @@ class EventStore:
     async def reference_rows(self) -> list[ReferenceRow]:
         """All reference rows, in the order in which they were taken in."""
         rows = await self.worker.fetch(
-            f"SELECT kind, key, document, move FROM {self.schema}.reference ORDER BY ordinal"  # noqa: S608 - as above
+            f"SELECT kind, key, document, move FROM {self.schema}.reference "  # noqa: S608 - as above
+            f"WHERE (SELECT {self.schema}.flushed()) ORDER BY ordinal"
         )
         return [
             ReferenceRow(r["kind"], r["key"], orjson.loads(r["document"]), r["move"] or 0)

@@ -6,6 +6,7 @@ carries it out in its one write. Nothing here opens a sealed value or changes a 
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -239,7 +240,9 @@ def check_words(reason: str, operator: str) -> None:
             raise NotPossibleError(
                 f"--{name}: 须为一行，至多 {longest} 字 must be one line, at most {longest} letters"
             )
-        if scrub_text(text) != text:
+        # Also in the full-width digits of an input method.
+        plain = unicodedata.normalize("NFKC", text)
+        if scrub_text(plain) != plain:
             raise NotPossibleError(
                 f"--{name}: 不得含个人信息，日志不可删改 must hold nothing personal, it is for good"
             )

@@ -269,6 +269,18 @@ def test_a_heard_fact_that_was_discarded_is_told_and_changes_no_state(world: Wor
     assert "由 chen 决定：entered twice" in shown.stdout
 
 
+def test_what_a_service_put_aside_is_told_though_it_has_no_state(world: World) -> None:
+    log = KafkaLog(world.log.bootstrap)
+    state_network(log)
+    discarded = sample(HeardFactDiscarded, operator="chen", reason="entered twice")
+    stream = "discarded-intake"
+    log.state("intake", stream, discarded, on=date(2025, 3, 15), subject=stream)
+    asyncio.run(log.send(SERVICES))
+    shown = world.run(stream, BANGFU_TOPIC_PREFIX=log.prefix)
+    assert (shown.exit_code, shown.exception) == (0, None), shown.output
+    assert "由 chen 决定：entered twice" in shown.stdout
+
+
 def test_as_of_is_what_was_known_and_valid_on_what_had_happened(world: World) -> None:
     facts = world.json()["facts"]
     assert [f["recorded_on"] for f in facts][:2] == ["2025-03-05", "2025-03-10"]

@@ -18,6 +18,7 @@ import pytest
 
 from deploy.infrastructure import Infrastructure
 from deploy.native.process import Identity
+from sandbox.demo import FOLDER
 from sandbox.installation import CHECKOUT, STATE_FILE, stop_recorded
 from tests.demo.conftest import Demo
 
@@ -119,6 +120,7 @@ def begun(
 ) -> Iterator[Begun]:
     """Thirty households from the command line, with a report, to be left running."""
     folder: Path = tmp_path_factory.mktemp("report")
+    before = set(FOLDER.glob("*"))
     words = ("--households", str(HOUSEHOLDS), "--seed", "1", "--keep")
     with (folder / "said").open("wb") as said, (folder / "complaint").open("wb") as complaint:
         process = subprocess.Popen(
@@ -133,6 +135,9 @@ def begun(
     finally:
         process.kill()
         process.wait()
+        # What it has begun outlives it, as --keep asks, also where nobody came to know its folder.
+        for each in set(FOLDER.glob("*")) - before:
+            stop_recorded(each)
 
 
 @pytest.fixture(scope="module")

@@ -98,12 +98,13 @@ async def write_without_waiting(server: Server) -> None:
     command = {"key": KEY, "body_mac": "", "stream": "case-one", "fact_ids": "one-1"}
     command |= {"first_version": "1", "last_version": "1"}
     scope = {"subject": "one", "from_day": "2025-01-01", "organisations": [OFFICE]}
-    rest = orjson.dumps({"command": command, "scopes": [scope]}).decode()
+    row = {"kind": "office", "key": "one-1", "document": "{}", "moves": False}
+    rest = {"command": command, "scopes": [scope], "reference": [row]}
     async with connected(server.role("worker")) as connection, connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = off")
         await connection.fetchval(
             f"SELECT {SERVICE}.write_facts($1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-            rest,
+            orjson.dumps(rest).decode(),
             *columns([("one", 1)]),
         )
 
@@ -126,6 +127,11 @@ async def by_who_decides(server: Server) -> bool:
 async def by_who_decides_on_several(server: Server) -> bool:
     async with opened(server) as store:
         return bool((await store.load_many({"case-one": 0, "case-two": 0}))["case-one"])
+
+
+async def by_who_copies_the_tree(server: Server) -> bool:
+    async with opened(server) as store:
+        return await store.reference_rows() != []
 
 
 async def by_an_office(server: Server) -> bool:
@@ -152,6 +158,7 @@ Reader = Callable[[Server], Awaitable[bool]]
         (by_the_relay, True),
         (by_who_decides, True),
         (by_who_decides_on_several, True),
+        (by_who_copies_the_tree, True),
         (by_an_office, True),
         (by_who_repeats, True),
         (by_who_keeps_heads, True),
@@ -166,7 +173,9 @@ async def test_what_was_told_outlives_the_server(
     server.end_at_once()
     async with connected(server.url) as connection:
         assert await connection.fetchval(f"SELECT count(*) FROM {SERVICE}.facts") == int(is_kept)
-        assert await connection.fetchval(f"SELECT count(*) FROM {SERVICE}.commands") == int(is_kept)
+        for table in ("commands", "reference"):
+            count = await connection.fetchval(f"SELECT count(*) FROM {SERVICE}.{table}")
+            assert count == int(is_kept)
 
 
 async def test_many_writes_are_all_kept_once_they_are_answered(server: Server) -> None:

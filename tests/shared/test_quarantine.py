@@ -244,6 +244,9 @@ async def test_what_can_not_be_decided_is_refused_in_one_line(world: World) -> N
     assert "--reason" in await refused(discard(world, first, reason="  "))
     assert "--reason" in await refused(discard(world, first, reason="two\nlines"))
     assert "--reason" in await refused(discard(world, first, reason="of 110101199003074477"))
+    assert "--reason" in await refused(
+        discard(world, first, reason="１１０１０１１９９００３０７４４７７")
+    )
     assert "--reason" in await refused(discard(world, first, reason="x" * 501))
     assert "--operator" in await refused(discard(world, first, operator=""))
     assert "--skip-version" in await refused(discard(world, first, skip_version=True))
