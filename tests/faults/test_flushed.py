@@ -14,17 +14,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-import asyncpg
 import orjson
 import pytest
 
 from cli.heads import stored_heads
 from deploy.infrastructure import create_database
 from deploy.native.postgres import Postgres
-from shared.event_store import EventStore
+from shared.event_store import WRITE_ARGUMENTS, EventStore
 from shared.migrations import role_name, role_url
 from shared.pools import Connections
 from shared.tail import read_after_mark
+from tests.connections import connected
 from tests.shared.outbox_rows import PASSWORDS, SERVICE, columns, make_log
 
 SLOW_TO_FLUSH = {"wal_writer_delay": "10s", "autovacuum": "off", "shared_buffers": "64MB"}
@@ -74,15 +74,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        connection.terminate()
-
-
-@asynccontextmanager
 async def opened(server: Server) -> AsyncIterator[EventStore]:
     worker = Connections(server.role("worker"), 1)
     office = Connections(server.role("api"), 1)
@@ -103,7 +94,7 @@ async def write_without_waiting(server: Server) -> None:
     async with connected(server.role("worker")) as connection, connection.transaction():
         await connection.execute("SET LOCAL synchronous_commit = off")
         await connection.fetchval(
-            f"SELECT {SERVICE}.write_facts($1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            f"SELECT {SERVICE}.write_facts({WRITE_ARGUMENTS})",
             orjson.dumps(rest).decode(),
             *columns([("one", 1)]),
         )
@@ -186,7 +177,7 @@ async def test_many_writes_are_all_kept_once_they_are_answered(server: Server) -
     scopes[-1]["organisations"] = ["west"]
     async with connected(server.role("worker")) as connection:
         await connection.fetchval(
-            f"SELECT {SERVICE}.write_facts($1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            f"SELECT {SERVICE}.write_facts({WRITE_ARGUMENTS})",
             orjson.dumps({"scopes": scopes}).decode(),
             *columns([(name, 1) for name in names]),
         )

@@ -2,8 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -12,18 +10,10 @@ import pytest
 from shared import migrations
 from shared.migrations import MigrationError, Passwords, migrate, migrate_all, role_name, role_url
 from tests.conftest import FreshDatabases
+from tests.connections import connected
 
 SERVICES = ("intake", "eligibility", "notice", "payout", "training", "network")
 PASSWORDS = {service: Passwords(f"{service}-worker", f"{service}-api") for service in SERVICES}
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 def worker_url(admin_url: str, service: str) -> str:

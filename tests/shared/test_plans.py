@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import orjson
 
+from shared.event_store import WRITE_ARGUMENTS
 from shared.migrations import migrate, role_name, role_url
 from shared.pools import PLANS_BY_INDEX
 from tests.conftest import FreshDatabases
@@ -44,14 +45,11 @@ def rest(name: str) -> str:
     return orjson.dumps({"views": [row], "scopes": [scope]}).decode()
 
 
-ARGUMENTS = "$1::jsonb, $2, $3, $4, $5, $6, $7, $8, $9, $10"
-
-
 def hear(name: str) -> Call:
     """Facts of one stream, the later ones after those that are stored."""
     versions = range(1, 4) if name == NAMES[0] else range(4, 6)
     facts = columns([("heard", version) for version in versions])
-    return f"SELECT {SERVICE}.write_facts({ARGUMENTS})", ("{}", *facts)
+    return f"SELECT {SERVICE}.write_facts({WRITE_ARGUMENTS})", ("{}", *facts)
 
 
 def mark(name: str) -> Call:
@@ -59,7 +57,7 @@ def mark(name: str) -> Call:
     was = 1 if name == NAMES[0] else 2
     known = {"stream": "known", "was": was, "version": was + 1}
     marks = [{"stream": name, "was": 0, "version": 1}, known]
-    return f"SELECT {SERVICE}.write_facts({ARGUMENTS})", (
+    return f"SELECT {SERVICE}.write_facts({WRITE_ARGUMENTS})", (
         orjson.dumps({"watermarks": marks}).decode(),
         *([] for _ in columns([])),
     )
@@ -67,7 +65,7 @@ def mark(name: str) -> Call:
 
 def act(name: str) -> Call:
     facts = columns([(name, 1), (name, 2)])
-    return f"SELECT {SERVICE}.api_write($11, {ARGUMENTS})", (rest(name), *facts, [OFFICE])
+    return f"SELECT {SERVICE}.api_write($11, {WRITE_ARGUMENTS})", (rest(name), *facts, [OFFICE])
 
 
 def look_up(name: str) -> Call:

@@ -3,28 +3,19 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import asyncpg
 import pytest
 
 from shared.tail import Tail, read_after_mark
 from tests.conftest import FreshDatabases
+from tests.connections import connected
 from tests.shared.outbox_rows import SERVICE, make_log, write
 
 WRITERS = 16
 FACTS = 20_000
 Reader = Callable[[asyncpg.Connection, int], Awaitable[tuple[list[int], int]]]
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(url)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def write_facts(url: str, name: int, counts: list[int]) -> None:
